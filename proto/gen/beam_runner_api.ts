@@ -1,0 +1,1 @@
+export * from "./org/apache/beam/model/pipeline/v1/beam_runner_api.ts";

@@ -1,0 +1,54 @@
+/**
+ * Every limit of the process in one place, each with its reason; the relations between them are asserted.
+ * Those that a user may set come in through `Limits`, built by the CLI from its flags.
+ */
+import { assert } from "./assert.ts";
+
+export interface Limits {
+  /** Bytes of committed shuffle data kept in a worker's memory before it goes to spill files. */
+  readonly partitionMemoryBytes: number;
+  /** Bytes of tentative (uncommitted) output of running bundles kept in memory before it goes to spill files. */
+  readonly bundleMemoryBytes: number;
+  /** Bytes of one grouping table before its input is spilled to hash partitions. */
+  readonly groupingMemoryBytes: number;
+  /** A group whose values are larger is handed to the SDK as a state-backed iterable. */
+  readonly stateBackedIterableBytes: number;
+  /** Bytes of side inputs kept in memory by a worker; larger ones are read from spill files. */
+  readonly sideInputMemoryBytes: number;
+  /** Bytes of encoded input of one bundle; retained until it commits. */
+  readonly bundleInputBytes: number;
+  /** Bytes of one StateGetResponse page, before a continuation token. */
+  readonly statePageBytes: number;
+  /** Exchange credit: bytes in transit of one channel between two workers. */
+  readonly exchangeCreditBytes: number;
+  /** Bytes of one chunk on a Data stream or exchange channel. */
+  readonly chunkBytes: number;
+  /** Attempts of one bundle before its job fails. */
+  readonly maxBundleAttempts: number;
+}
+
+const MIB = 1024 * 1024;
+
+/** Limits derived from one memory budget for a worker process. @throws when they contradict each other. */
+export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4): Limits {
+  const limits: Limits = {
+    // Half of the budget holds shuffle data, since blocking shuffle keeps whole datasets until they are consumed.
+    partitionMemoryBytes: Math.floor(memoryBudgetBytes * 0.4),
+    bundleMemoryBytes: Math.floor(memoryBudgetBytes * 0.15),
+    groupingMemoryBytes: Math.floor(memoryBudgetBytes * 0.25),
+    sideInputMemoryBytes: Math.floor(memoryBudgetBytes * 0.1),
+    stateBackedIterableBytes: 4 * MIB,
+    bundleInputBytes: Math.min(16 * MIB, Math.floor(memoryBudgetBytes * 0.05)),
+    statePageBytes: 1 * MIB,
+    exchangeCreditBytes: 8 * MIB,
+    chunkBytes: 1 * MIB,
+    maxBundleAttempts,
+  };
+  assert(limits.chunkBytes <= limits.exchangeCreditBytes, "a chunk must fit into the exchange credit");
+  assert(limits.chunkBytes <= limits.bundleInputBytes, "a chunk must fit into a bundle: give the worker more memory");
+  return limits;
+}
+
+export const DEFAULT_MEMORY_BUDGET_BYTES = 512 * MIB;
+/** As Flink's lower bound for operators with parallelism below 86. */
+export const DEFAULT_MAX_PARALLELISM = 128;
