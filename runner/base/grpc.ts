@@ -41,7 +41,10 @@ export function asBuffer(bytes: Uint8Array): Buffer {
  * A grpc-js service definition for a generated generic definition. Methods named in `raw` hand over and take plain
  * Buffers instead of messages: for the data path, which encodes by hand.
  */
-export function serviceDefinition(service: GenericService, raw: ReadonlySet<string> = new Set()): grpc.ServiceDefinition {
+export function serviceDefinition(
+  service: GenericService,
+  raw: ReadonlySet<string> = new Set(),
+): grpc.ServiceDefinition {
   const definition: Record<string, grpc.MethodDefinition<unknown, unknown>> = {};
   for (const [key, method] of Object.entries(service.methods)) {
     const isRaw = raw.has(key);
@@ -62,9 +65,14 @@ export function serviceDefinition(service: GenericService, raw: ReadonlySet<stri
 }
 
 /** A client class for a generated service; `new (clientFor(S))(address, credentials)`. */
-export function openClient(service: GenericService, address: string, raw?: ReadonlySet<string>): grpc.Client & Record<string, unknown> {
+export function openClient(
+  service: GenericService,
+  address: string,
+  raw?: ReadonlySet<string>,
+): grpc.Client & Record<string, unknown> {
   const Client = grpc.makeClientConstructor(serviceDefinition(service, raw), service.fullName);
-  return new Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS) as unknown as grpc.Client & Record<string, unknown>;
+  return new Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS) as unknown as grpc.Client &
+    Record<string, unknown>;
 }
 
 /** One unary call as a promise. @throws WeirError with the status' code and text. */

@@ -1,0 +1,316 @@
+/**
+ * Runs jobs on the registered workers: the I/O shell around BlockingSchedule. It places ready tasks, hears their
+ * ends, and turns losses into restarts or the job's failure.
+ *
+ * Invariant: every attempt that it has started ends in exactly one of finished, failed, cancelled or lost, and what
+ * an attempt wrote is released when nobody needs it.
+ */
+import { Buffer } from "node:buffer";
+import { type WorkerMessage, TaskStateChange_State } from "../../proto/gen/worker.ts";
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import type { DatasetId, JobId, TaskAttemptId, WorkerId } from "../base/ids.ts";
+import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { BlockingSchedule, type InputPartition, type PlannedTask } from "./blocking-schedule.ts";
+import type { JobExecutor, JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
+import { choosePlacement } from "./task-placement.ts";
+import type { RegisteredWorker, WorkerListener, WorkerRegistry } from "./worker-registry.ts";
+
+export interface SchedulerInit {
+  readonly registry: WorkerRegistry;
+  /** Partitions of a job that does not say. */
+  readonly defaultParallelism: number;
+  /** A job waits so long for a first worker before it fails. */
+  readonly workerWaitMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Input bytes of a subtask before a second harness is worth its start. */
+const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
+const MAX_TASK_ATTEMPTS = 4;
+/** A worker that does not answer is found by its heartbeat; the job does not wait for it. */
+const RELEASE_TIMEOUT_MS = 10_000;
+const IMPORTANCE_WARNING = 4;
+
+export class Scheduler implements JobExecutor {
+  readonly #init: SchedulerInit;
+  readonly #jobs = new Map<JobId, JobExecution>();
+
+  constructor(init: SchedulerInit) {
+    this.#init = init;
+  }
+
+  async execute(run: JobRun, observer: JobObserver): Promise<JobOutcome> {
+    const execution = new JobExecution(this.#init, run, observer);
+    this.#jobs.set(run.jobId, execution);
+    try {
+      return await execution.run();
+    } finally {
+      this.#jobs.delete(run.jobId);
+    }
+  }
+
+  async cancel(jobId: JobId): Promise<void> {
+    const execution = this.#jobs.get(jobId);
+    execution?.end({ kind: "cancelled" });
+    await execution?.released;
+  }
+
+  async close(): Promise<void> {
+    const executions = [...this.#jobs.values()];
+    for (const execution of executions)
+      execution.end({ kind: "failed", message: "The job server was stopped while the job ran." });
+    await Promise.all(executions.map((execution) => execution.released));
+  }
+}
+
+class JobExecution implements WorkerListener {
+  readonly #init: SchedulerInit;
+  readonly #run: JobRun;
+  readonly #observer: JobObserver;
+  readonly #schedule: BlockingSchedule;
+  readonly #outcome = Promise.withResolvers<JobOutcome>();
+  readonly #released = Promise.withResolvers<void>();
+  /** Workers that know the job. */
+  readonly #opened = new Map<WorkerId, RegisteredWorker>();
+  readonly #committed = new Map<TaskAttemptId, MonitoringInfoSet>();
+  readonly #attempted = new MonitoringInfoSet();
+  readonly #waitingRelease = new Map<WorkerId, () => void>();
+  readonly #abort = new AbortController();
+  #ended = false;
+
+  constructor(init: SchedulerInit, run: JobRun, observer: JobObserver) {
+    this.#init = init;
+    this.#run = run;
+    this.#observer = observer;
+    const explicit = run.settings.parallelism > 0;
+    this.#schedule = new BlockingSchedule({
+      graph: run.graph,
+      parallelism: explicit ? run.settings.parallelism : init.defaultParallelism,
+      explicitParallelism: explicit,
+      bytesPerSubtask: BYTES_PER_SUBTASK,
+      maxTaskAttempts: MAX_TASK_ATTEMPTS,
+    });
+  }
+
+  get released(): Promise<void> {
+    return this.#released.promise;
+  }
+
+  async run(): Promise<JobOutcome> {
+    const { registry, clock, workerWaitMs } = this.#init;
+    registry.listen(this);
+    this.#observer.running();
+    clock.sleep(workerWaitMs, this.#abort.signal).then(
+      () => {
+        if (registry.workers.length === 0)
+          this.end({
+            kind: "failed",
+            message: `No worker has registered within ${workerWaitMs / 1000} s. Start one with "weir worker --coordinator HOST:PORT", or serve with --workers 1 or more.`,
+          });
+      },
+      () => undefined,
+    );
+    this.#advance();
+    const outcome = await this.#outcome.promise;
+    this.#abort.abort();
+    await this.#releaseWorkers();
+    registry.unlisten(this);
+    this.#released.resolve();
+    return outcome;
+  }
+
+  end(outcome: JobOutcome): void {
+    this.#ended = true;
+    this.#outcome.resolve(outcome);
+  }
+
+  /** Starts what can be started, releases what can be released, ends the job when all is done. */
+  #advance(): void {
+    if (this.#ended) return;
+    if (this.#schedule.done) {
+      this.end({ kind: "done" });
+      return;
+    }
+    this.#release(this.#schedule.releasable());
+    const workers = this.#init.registry.workers;
+    for (;;) {
+      const [task] = this.#schedule.ready(1);
+      if (task === undefined) return;
+      const worker = choosePlacement(task, workers, this.#opened, this.#schedule.running());
+      if (worker === undefined) return;
+      this.#deploy(task, worker);
+    }
+  }
+
+  #deploy(task: PlannedTask, worker: RegisteredWorker): void {
+    this.#open(worker);
+    this.#schedule.started(task, worker.workerId);
+    this.#init.log.debug({ job: this.#run.jobId, task: task.attemptId, worker: worker.workerId }, task.vertex.name);
+    worker.send({
+      $case: "deployTask",
+      value: {
+        jobId: this.#run.jobId,
+        taskAttemptId: task.attemptId,
+        vertexId: task.vertex.id,
+        subtaskIndex: task.subtaskIndex,
+        parallelism: task.parallelism,
+        mainInput: task.mainInput.map((input) => this.#ref(input)),
+        sideInput: task.sideInput.map((input) => this.#ref(input)),
+        outputPartitions: task.outputPartitions,
+      },
+    });
+  }
+
+  #ref(input: InputPartition) {
+    const holder = this.#opened.get(input.workerId);
+    return {
+      datasetId: input.datasetId,
+      index: input.index,
+      taskAttemptId: input.attemptId,
+      workerId: input.workerId,
+      exchangeAddress: present(holder, "the worker that holds the input").exchangeAddress,
+      byteLength: BigInt(input.byteLength),
+      elementCount: BigInt(input.elementCount),
+    };
+  }
+
+  #open(worker: RegisteredWorker): void {
+    if (this.#opened.has(worker.workerId)) return;
+    this.#opened.set(worker.workerId, worker);
+    const run = this.#run;
+    worker.send({
+      $case: "openJob",
+      value: {
+        jobId: run.jobId,
+        jobName: run.jobName,
+        executionGraph: encodeExecutionGraph(run.graph),
+        pipelineOptions: run.pipelineOptionsBytes,
+        retrievalToken: run.retrievalToken,
+        artifactAddress: run.artifactAddress,
+        maxParallelism: run.settings.maxParallelism > 0 ? run.settings.maxParallelism : DEFAULT_MAX_PARALLELISM,
+        sdkWorkerParallelism: run.settings.sdkWorkerParallelism,
+        settings: Buffer.from(
+          JSON.stringify({ maxBundleElements: run.settings.maxBundleSize, loopback: run.settings.loopback }),
+        ),
+      },
+    });
+  }
+
+  #release(attemptIds: readonly TaskAttemptId[]): void {
+    if (attemptIds.length === 0) return;
+    for (const worker of this.#opened.values())
+      worker.send({
+        $case: "releaseDatasets",
+        value: { jobId: this.#run.jobId, taskAttemptIds: [...attemptIds] },
+      });
+  }
+
+  #cancel(attemptIds: readonly TaskAttemptId[]): void {
+    for (const worker of this.#opened.values())
+      for (const taskAttemptId of attemptIds)
+        worker.send({ $case: "cancelTask", value: { jobId: this.#run.jobId, taskAttemptId } });
+    this.#release(attemptIds);
+  }
+
+  workerJoined(): void {
+    this.#advance();
+  }
+
+  workerLost(worker: RegisteredWorker, reason: string): void {
+    this.#waitingRelease.get(worker.workerId)?.();
+    if (!this.#opened.delete(worker.workerId) || this.#ended) return;
+    const cancelled = this.#schedule.workerLost(worker.workerId);
+    this.#observer.message(IMPORTANCE_WARNING, `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
+    this.#cancel(cancelled);
+    this.#advance();
+  }
+
+  workerMessage(worker: RegisteredWorker, message: NonNullable<WorkerMessage["message"]>): void {
+    switch (message.$case) {
+      case "taskState":
+        if (message.value.jobId === this.#run.jobId) this.#onTaskState(message.value);
+        break;
+      case "metrics":
+        if (message.value.jobId === this.#run.jobId) this.#onMetrics(message.value);
+        break;
+      case "jobMessage":
+        if (message.value.jobId === this.#run.jobId)
+          this.#observer.message(message.value.importance, message.value.text);
+        break;
+      case "jobReleased":
+        if (message.value.jobId === this.#run.jobId) this.#waitingRelease.get(worker.workerId)?.();
+        break;
+      case "register":
+      case "heartbeat":
+        break;
+    }
+  }
+
+  #onTaskState(change: Extract<NonNullable<WorkerMessage["message"]>, { $case: "taskState" }>["value"]): void {
+    const attemptId = change.taskAttemptId as TaskAttemptId;
+    if (this.#ended) return;
+    if (change.state === TaskStateChange_State.FINISHED) {
+      const sealed = change.sealed.map((dataset) => ({
+        datasetId: dataset.datasetId as DatasetId,
+        partitions: dataset.partitions.map((partition) => ({
+          index: partition.index,
+          byteLength: Number(partition.byteLength),
+          elementCount: Number(partition.elementCount),
+        })),
+      }));
+      if (!this.#schedule.finished(attemptId, sealed)) this.#release([attemptId]);
+      else this.#publishMetrics();
+    } else if (change.state === TaskStateChange_State.FAILED && change.failure !== undefined) {
+      const { message, retry, lostInput } = change.failure;
+      if (!retry && lostInput.length === 0) {
+        this.end({ kind: "failed", message });
+        return;
+      }
+      const lost = lostInput.map((ref) => ref.taskAttemptId as TaskAttemptId);
+      const decision = this.#schedule.failed(attemptId, lost);
+      if (decision.kind === "exhausted") {
+        this.end({ kind: "failed", message: `A task failed ${MAX_TASK_ATTEMPTS} times, the last time: ${message}` });
+        return;
+      }
+      if (decision.kind === "restart") {
+        this.#observer.message(IMPORTANCE_WARNING, `Task ${attemptId} runs again: ${message}`);
+        this.#cancel(decision.cancel);
+      }
+    }
+    this.#advance();
+  }
+
+  #onMetrics(metrics: Extract<NonNullable<WorkerMessage["message"]>, { $case: "metrics" }>["value"]): void {
+    const committed = new MonitoringInfoSet();
+    for (const info of metrics.committed) committed.mergeEncoded(info);
+    for (const info of metrics.attempted) this.#attempted.mergeEncoded(info);
+    this.#committed.set(metrics.taskAttemptId as TaskAttemptId, committed);
+  }
+
+  /** Committed metrics are those of finished attempts that were not taken back. */
+  #publishMetrics(): void {
+    const committed = new MonitoringInfoSet();
+    for (const attemptId of this.#schedule.finishedAttempts()) {
+      const infos = this.#committed.get(attemptId);
+      if (infos !== undefined) committed.mergeAll(infos);
+    }
+    this.#observer.metrics(this.#attempted.encoded(), committed.encoded());
+  }
+
+  /** Ends the job on its workers: harnesses are gone when they answer. */
+  async #releaseWorkers(): Promise<void> {
+    await Promise.all(
+      [...this.#opened.values()].map((worker) => {
+        const answered = Promise.withResolvers<void>();
+        this.#waitingRelease.set(worker.workerId, answered.resolve);
+        worker.send({ $case: "releaseJob", value: { jobId: this.#run.jobId } });
+        return Promise.race([answered.promise, this.#init.clock.sleep(RELEASE_TIMEOUT_MS)]);
+      }),
+    );
+  }
+}

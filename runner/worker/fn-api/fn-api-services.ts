@@ -1,0 +1,176 @@
+/**
+ * The control, data and state services of the Fn API: gRPC streams in, harness connections out. A harness is known by
+ * the `worker_id` metadata of its calls; a call from a harness that was not started here is refused.
+ *
+ * Messages of the Data service are raw buffers: the reader hands subarrays on, the writer encodes with one copy.
+ */
+import * as grpc from "@grpc/grpc-js";
+import {
+  BeamFnControlDefinition,
+  BeamFnDataDefinition,
+  BeamFnStateDefinition,
+  Elements,
+  type GetProcessBundleDescriptorRequest,
+  type InstructionRequest,
+  type InstructionResponse,
+  type ProcessBundleDescriptor,
+  type StateRequest,
+  type StateResponse,
+} from "../../../proto/gen/beam_fn_api.ts";
+import { WeirError, userError } from "../../base/errors.ts";
+import { type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
+import type { HarnessId } from "../../base/ids.ts";
+import type { HarnessConnection, StateReply } from "./harness-connection.ts";
+
+/** Which harnesses may connect, and which descriptors they may ask for. */
+export interface HarnessDirectory {
+  connection(harnessId: HarnessId): HarnessConnection | undefined;
+  /** All live connections; SDKs before 2.63 open the state stream without worker_id. */
+  connections(): Iterable<HarnessConnection>;
+  descriptor(descriptorId: string): ProcessBundleDescriptor | undefined;
+}
+
+type AnyDuplex<Request, Response> = grpc.ServerDuplexStream<Request, Response>;
+
+function harnessIdOf(call: { readonly metadata: grpc.Metadata }): HarnessId | undefined {
+  const value = call.metadata.get("worker_id")[0];
+  return value === undefined ? undefined : (value.toString() as HarnessId);
+}
+
+function connectionOf(directory: HarnessDirectory, call: { readonly metadata: grpc.Metadata }): HarnessConnection {
+  const harnessId = harnessIdOf(call);
+  const connection = harnessId === undefined ? undefined : directory.connection(harnessId);
+  if (connection === undefined)
+    throw userError("NOT_FOUND", `No SDK harness with worker_id "${harnessId ?? ""}" was started by this worker.`);
+  return connection;
+}
+
+/** The stream's end in either direction is the harness's end. */
+function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never>, what: string): void {
+  call.on("end", () => {
+    connection.lose(`it closed its ${what} stream`);
+    call.end();
+  });
+  call.on("error", (failure: Error) => connection.lose(`its ${what} stream broke (${failure.message})`));
+  call.on("cancelled", () => connection.lose(`its ${what} stream was cut`));
+  call.on("close", () => connection.lose(`its ${what} stream was closed`));
+}
+
+export function controlService(directory: HarnessDirectory): ServedService {
+  const control: grpc.handleBidiStreamingCall<InstructionResponse, InstructionRequest> = (call) => {
+    let connection: HarnessConnection;
+    try {
+      connection = connectionOf(directory, call);
+    } catch (refusal) {
+      call.emit("error", toStatus(refusal));
+      return;
+    }
+    call.on("data", (response: InstructionResponse) => connection.onInstructionResponse(response));
+    watchStream(connection, call as unknown as AnyDuplex<never, never>, "control");
+    connection.attachControl(call);
+  };
+  const getProcessBundleDescriptor = unaryHandler(
+    (request: GetProcessBundleDescriptorRequest): ProcessBundleDescriptor => {
+      const descriptor = directory.descriptor(request.processBundleDescriptorId);
+      if (descriptor === undefined)
+        throw userError("NOT_FOUND", `Unknown process bundle descriptor "${request.processBundleDescriptorId}".`);
+      return descriptor;
+    },
+  );
+  return {
+    service: BeamFnControlDefinition as unknown as GenericService,
+    handlers: { control, getProcessBundleDescriptor } as grpc.UntypedServiceImplementation,
+  };
+}
+
+export function dataService(directory: HarnessDirectory): ServedService {
+  const data: grpc.handleBidiStreamingCall<Buffer, Buffer> = (call) => {
+    let connection: HarnessConnection;
+    try {
+      connection = connectionOf(directory, call);
+    } catch (refusal) {
+      call.emit("error", toStatus(refusal));
+      return;
+    }
+    // One message at a time: a message that makes a bundle spill holds the stream only for the disk.
+    let tail: Promise<void> = Promise.resolve();
+    let waiting = 0;
+    call.on("data", (message: Buffer) => {
+      waiting++;
+      if (waiting > 1) call.pause();
+      tail = tail
+        .then(() => connection.onElements(Elements.decode(message)))
+        .catch((failure: unknown) =>
+          connection.lose(`its data could not be taken (${WeirError.from(failure).message})`),
+        )
+        .finally(() => {
+          waiting--;
+          if (waiting === 0) call.resume();
+        });
+    });
+    watchStream(connection, call as unknown as AnyDuplex<never, never>, "data");
+    connection.attachData(call);
+  };
+  return {
+    service: BeamFnDataDefinition as unknown as GenericService,
+    handlers: { data } as grpc.UntypedServiceImplementation,
+    raw: new Set(["data"]),
+  };
+}
+
+function stateResponse(id: string, reply: StateReply): StateResponse {
+  switch (reply.kind) {
+    case "get":
+      return {
+        id,
+        error: "",
+        response: { $case: "get", value: { data: reply.data, continuationToken: reply.continuationToken } },
+      };
+    case "append":
+      return { id, error: "", response: { $case: "append", value: {} } };
+    case "clear":
+      return { id, error: "", response: { $case: "clear", value: {} } };
+  }
+}
+
+export function stateService(directory: HarnessDirectory): ServedService {
+  const state: grpc.handleBidiStreamingCall<StateRequest, StateResponse> = (call) => {
+    const harnessId = harnessIdOf(call);
+    const bundleOf = (instructionId: string) => {
+      const own = harnessId === undefined ? undefined : directory.connection(harnessId);
+      if (own !== undefined) return own.bundle(instructionId);
+      for (const connection of directory.connections()) {
+        const bundle = connection.bundle(instructionId);
+        if (bundle !== undefined) return bundle;
+      }
+      return undefined;
+    };
+    const fail = (id: string, failure: unknown) =>
+      call.write({ id, error: WeirError.from(failure).message, response: undefined });
+    call.on("data", (request: StateRequest) => {
+      const bundle = bundleOf(request.instructionId);
+      if (bundle === undefined) {
+        fail(request.id, new Error(`No running bundle "${request.instructionId}".`));
+        return;
+      }
+      try {
+        const reply = bundle.onState(request);
+        if (reply instanceof Promise)
+          reply.then(
+            (ready) => call.write(stateResponse(request.id, ready)),
+            (failure: unknown) => fail(request.id, failure),
+          );
+        else call.write(stateResponse(request.id, reply));
+      } catch (failure) {
+        fail(request.id, failure);
+      }
+    });
+    call.on("end", () => call.end());
+    // A broken state stream breaks the control stream too, where it is reported.
+    call.on("error", () => undefined);
+  };
+  return {
+    service: BeamFnStateDefinition as unknown as GenericService,
+    handlers: { state } as grpc.UntypedServiceImplementation,
+  };
+}

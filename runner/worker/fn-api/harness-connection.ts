@@ -1,0 +1,172 @@
+/**
+ * One SDK harness as the worker sees it: its control stream, its data stream and who is waiting for what on them.
+ * Instructions are answered by id; data is handed to the bundle that it belongs to. When any of its streams ends,
+ * the harness is lost: everything that waits on it is rejected at once.
+ *
+ * Source: BeamFnControl.Control and BeamFnData.Data of beam_fn_api.proto.
+ */
+import type {
+  Elements,
+  InstructionRequest,
+  InstructionResponse,
+  StateRequest,
+} from "../../../proto/gen/beam_fn_api.ts";
+import { WeirError } from "../../base/errors.ts";
+import type { HarnessId, InstructionId } from "../../base/ids.ts";
+
+/** The request of an instruction, without its id. */
+export type InstructionBody = NonNullable<InstructionRequest["request"]>;
+
+/** What a running bundle takes from the shared streams. */
+export interface BundleStreams {
+  /** One data message of a sink. What it returns is awaited before more of the stream is read: only disk may be awaited. */
+  onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void;
+  onTimers(transformId: string, timerFamilyId: string, timers: Uint8Array, isLast: boolean): Promise<void> | void;
+  /** Answers a state request; the response's id is filled in by the service. */
+  onState(request: StateRequest): Promise<StateReply> | StateReply;
+}
+
+export type StateReply =
+  | { readonly kind: "get"; readonly data: Uint8Array; readonly continuationToken: Uint8Array }
+  | { readonly kind: "append" }
+  | { readonly kind: "clear" };
+
+interface PendingInstruction {
+  readonly resolve: (response: InstructionResponse) => void;
+  readonly reject: (failure: Error) => void;
+}
+
+/** A duplex stream's write half, as grpc-js gives it. */
+export interface MessageSink<Message> {
+  write(message: Message): boolean;
+  once(event: "drain", listener: () => void): unknown;
+  end(): void;
+}
+
+export class HarnessConnection {
+  readonly harnessId: HarnessId;
+  readonly #pending = new Map<string, PendingInstruction>();
+  readonly #bundles = new Map<string, BundleStreams>();
+  readonly #connected = Promise.withResolvers<void>();
+  readonly #dataConnected = Promise.withResolvers<void>();
+  readonly #lost = Promise.withResolvers<WeirError>();
+  #control: MessageSink<InstructionRequest> | undefined;
+  #data: MessageSink<Buffer> | undefined;
+  #lostError: WeirError | undefined;
+  #nextInstruction = 1;
+
+  constructor(harnessId: HarnessId) {
+    this.harnessId = harnessId;
+    // A connection that nobody waits for any more must not end the process.
+    this.#connected.promise.catch(() => undefined);
+    this.#dataConnected.promise.catch(() => undefined);
+  }
+
+  /** Resolves when the control stream is there. @throws WeirError when the harness is lost before. */
+  get connected(): Promise<void> {
+    return this.#connected.promise;
+  }
+
+  /** Resolves, once, with the reason when the harness is lost. */
+  get lost(): Promise<WeirError> {
+    return this.#lost.promise;
+  }
+
+  get lostError(): WeirError | undefined {
+    return this.#lostError;
+  }
+
+  attachControl(sink: MessageSink<InstructionRequest>): void {
+    this.#control = sink;
+    this.#connected.resolve();
+  }
+
+  attachData(sink: MessageSink<Buffer>): void {
+    this.#data = sink;
+    this.#dataConnected.resolve();
+  }
+
+  /** A new id; the harness prefix makes it unique over the worker's harnesses, since state streams may be shared. */
+  newInstructionId(): InstructionId {
+    return `${this.harnessId}-${this.#nextInstruction++}` as InstructionId;
+  }
+
+  /** Sends an instruction. @throws WeirError when the harness is lost before it answers. */
+  instruct(instructionId: InstructionId, request: InstructionBody): Promise<InstructionResponse> {
+    if (this.#lostError !== undefined) return Promise.reject(this.#lostError);
+    const control = this.#control;
+    if (control === undefined) return this.connected.then(() => this.instruct(instructionId, request));
+    const answer = Promise.withResolvers<InstructionResponse>();
+    this.#pending.set(instructionId, answer);
+    control.write({ instructionId, request });
+    return answer.promise;
+  }
+
+  /** Routes data and state of an instruction to `streams` until `closeBundle`. */
+  openBundle(instructionId: InstructionId, streams: BundleStreams): void {
+    this.#bundles.set(instructionId, streams);
+  }
+
+  closeBundle(instructionId: InstructionId): void {
+    this.#bundles.delete(instructionId);
+  }
+
+  bundle(instructionId: string): BundleStreams | undefined {
+    return this.#bundles.get(instructionId);
+  }
+
+  /**
+   * Writes one encoded Elements message; waits for the stream to open, and to drain when it is full.
+   * @throws WeirError when the harness is lost.
+   */
+  async sendData(message: Buffer): Promise<void> {
+    if (this.#data === undefined) await this.#dataConnected.promise;
+    if (this.#lostError !== undefined) throw this.#lostError;
+    const data = this.#data;
+    if (data === undefined || data.write(message)) return;
+    await Promise.race([new Promise<void>((resolve) => data.once("drain", resolve)), this.#lost.promise]);
+    if (this.#lostError !== undefined) throw this.#lostError;
+  }
+
+  /** An answer from the control stream. Answers to unknown ids are late ones of bundles given up: ignored. */
+  onInstructionResponse(response: InstructionResponse): void {
+    const pending = this.#pending.get(response.instructionId);
+    if (pending === undefined) return;
+    this.#pending.delete(response.instructionId);
+    pending.resolve(response);
+  }
+
+  /** Hands each part of a data message to its bundle, in order. */
+  async onElements(elements: Elements): Promise<void> {
+    for (const part of elements.data) {
+      const wait = this.#bundles.get(part.instructionId)?.onData(part.transformId, part.data, part.isLast);
+      if (wait !== undefined) await wait;
+    }
+    for (const part of elements.timers) {
+      const bundle = this.#bundles.get(part.instructionId);
+      const wait = bundle?.onTimers(part.transformId, part.timerFamilyId, part.timers, part.isLast);
+      if (wait !== undefined) await wait;
+    }
+  }
+
+  /** Ends everything that waits on this harness. Idempotent. */
+  lose(reason: string, retry = true): void {
+    if (this.#lostError !== undefined) return;
+    const error = new WeirError({
+      code: "UNAVAILABLE",
+      domain: "external",
+      message: `SDK harness ${this.harnessId} is lost: ${reason}.`,
+      retry,
+      ids: { harness: this.harnessId },
+    });
+    this.#lostError = error;
+    this.#connected.reject(error);
+    this.#dataConnected.reject(error);
+    for (const pending of this.#pending.values()) pending.reject(error);
+    this.#pending.clear();
+    this.#bundles.clear();
+    this.#lost.resolve(error);
+    this.#control?.end();
+    this.#data?.end();
+  }
+}

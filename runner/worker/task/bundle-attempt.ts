@@ -1,0 +1,219 @@
+/**
+ * One attempt of one bundle on one harness: sends the retained input, receives every output, answers state requests,
+ * and splits when asked. It holds nothing back itself: the caller's `onOutput` writes into tentative segments.
+ *
+ * Invariant: it ends when the ProcessBundleResponse and the last message of every sink are there, or at once with the
+ * SDK's error; it never waits for a data stream that a failed bundle did not open.
+ */
+import type {
+  BundleApplication,
+  DelayedBundleApplication,
+  InstructionResponse,
+  ProcessBundleResponse,
+  StateRequest,
+} from "../../../proto/gen/beam_fn_api.ts";
+import { WeirError } from "../../base/errors.ts";
+import type { InstructionId } from "../../base/ids.ts";
+import type { Skip } from "../../coders/element-boundary.ts";
+import { encodeData } from "../fn-api/encode-elements.ts";
+import type { BundleStreams, HarnessConnection, StateReply } from "../fn-api/harness-connection.ts";
+import { type BundleInput, splitInput } from "./bundle-input.ts";
+
+/** The SDK answered the bundle with an error: user code raised. */
+export class BundleFailedError extends WeirError {
+  constructor(sdkError: string, ids: Readonly<Record<string, string>>) {
+    super({ code: "ABORTED", domain: "user", message: sdkError, retry: true, ids });
+  }
+}
+
+export interface BundleHandlers {
+  onOutput(sinkTransformId: string, data: Uint8Array): Promise<void> | void;
+  onState(request: StateRequest): Promise<StateReply> | StateReply;
+}
+
+export interface BundlePlan {
+  readonly descriptorId: string;
+  readonly sourceTransformId: string;
+  readonly sinkTransformIds: readonly string[];
+  /** Bytes of one message on the Data stream. */
+  readonly chunkBytes: number;
+  readonly skip: Skip;
+}
+
+/** Elements that a split or the SDK itself gave back. */
+export interface Residual {
+  readonly element: Uint8Array;
+  readonly delayMs: number;
+}
+
+export interface BundleSplit {
+  readonly residuals: readonly Residual[];
+  readonly residualChannel: BundleInput;
+}
+
+export class BundleAttempt {
+  readonly instructionId: InstructionId;
+  readonly #harness: HarnessConnection;
+  readonly #plan: BundlePlan;
+  readonly #handlers: BundleHandlers;
+  readonly #openSinks: Set<string>;
+  readonly #outputsEnded = Promise.withResolvers<void>();
+  #input: BundleInput;
+  #answered = false;
+
+  constructor(harness: HarnessConnection, plan: BundlePlan, input: BundleInput, handlers: BundleHandlers) {
+    this.#harness = harness;
+    this.#plan = plan;
+    this.#input = input;
+    this.#handlers = handlers;
+    this.instructionId = harness.newInstructionId();
+    this.#openSinks = new Set(plan.sinkTransformIds);
+    this.#outputsEnded.promise.catch(() => undefined);
+    if (this.#openSinks.size === 0) this.#outputsEnded.resolve();
+  }
+
+  /** What a retry would have to run: the input less what accepted splits gave away. */
+  get retainedInput(): BundleInput {
+    return this.#input;
+  }
+
+  /**
+   * Runs the bundle.
+   * @throws BundleFailedError with the SDK's own message, or the harness's loss, what a handler threw, or the
+   *   signal's reason; the SDK may then still be busy with the bundle, and what it sends is dropped.
+   */
+  async run(signal: AbortSignal): Promise<ProcessBundleResponse> {
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => undefined);
+    const onAbort = () => aborted.reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const streams: BundleStreams = {
+      onData: (transformId, data, isLast) => this.#onData(transformId, data, isLast),
+      onTimers: () => undefined,
+      onState: (request) => this.#handlers.onState(request),
+    };
+    this.#harness.openBundle(this.instructionId, streams);
+    try {
+      const answer = this.#harness.instruct(this.instructionId, {
+        $case: "processBundle",
+        value: {
+          processBundleDescriptorId: this.#plan.descriptorId,
+          cacheTokens: [],
+          elements: undefined,
+          hasNoState: false,
+          onlyBundleForKeys: false,
+        },
+      });
+      const settled = answer.finally(() => {
+        this.#answered = true;
+      });
+      const sending = this.#send();
+      // A bundle that fails early stops reading: do not wait for its input to drain.
+      const response = this.#check(await Promise.race([settled, sending.then(() => settled), aborted.promise]));
+      const lost = this.#harness.lost.then((failure) => Promise.reject(failure));
+      await Promise.race([this.#outputsEnded.promise, lost, aborted.promise]);
+      return response;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#answered = true;
+      this.#harness.closeBundle(this.instructionId);
+    }
+  }
+
+  /**
+   * Asks the SDK to give back a part of what is left. @param fractionOfRemainder 0 = keep as little as can be.
+   * @returns undefined when the SDK does not split now.
+   */
+  async split(fractionOfRemainder: number): Promise<BundleSplit | undefined> {
+    if (this.#answered) return undefined;
+    const answer = await this.#harness.instruct(this.#harness.newInstructionId(), {
+      $case: "processBundleSplit",
+      value: {
+        instructionId: this.instructionId,
+        desiredSplits: {
+          [this.#plan.sourceTransformId]: {
+            fractionOfRemainder,
+            allowedSplitPoints: [],
+            estimatedInputElements: BigInt(this.#input.elementCount),
+          },
+        },
+      },
+    });
+    if (answer.error !== "" || answer.response?.$case !== "processBundleSplit") return undefined;
+    const { primaryRoots, residualRoots, channelSplits } = answer.response.value;
+    const channel = channelSplits.find((split) => split.transformId === this.#plan.sourceTransformId);
+    if (channel === undefined) return undefined;
+    const roots = primaryRoots.map((root: BundleApplication) => root.element);
+    const { primary, residualChannel } = splitInput(
+      this.#input,
+      {
+        lastPrimaryElement: Number(channel.lastPrimaryElement),
+        firstResidualElement: Number(channel.firstResidualElement),
+      },
+      roots,
+      this.#plan.skip,
+    );
+    this.#input = primary;
+    return { residuals: residualsOf(residualRoots), residualChannel };
+  }
+
+  #onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void {
+    const wait = data.length > 0 ? this.#handlers.onOutput(transformId, data) : undefined;
+    const end = () => {
+      if (isLast && this.#openSinks.delete(transformId) && this.#openSinks.size === 0) this.#outputsEnded.resolve();
+    };
+    if (wait === undefined) {
+      end();
+      return undefined;
+    }
+    return wait.then(end, (failure: unknown) => this.#outputsEnded.reject(failure));
+  }
+
+  async #send(): Promise<void> {
+    const { sourceTransformId, chunkBytes } = this.#plan;
+    let batch: Uint8Array[] = [];
+    let batchBytes = 0;
+    for (const chunk of this.#input.chunks) {
+      if (this.#answered) return;
+      if (batchBytes > 0 && batchBytes + chunk.data.length > chunkBytes) {
+        await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, false));
+        batch = [];
+        batchBytes = 0;
+      }
+      batch.push(chunk.data);
+      batchBytes += chunk.data.length;
+    }
+    if (this.#answered) return;
+    await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, true));
+  }
+
+  #check(response: InstructionResponse): ProcessBundleResponse {
+    if (response.error !== "")
+      throw new BundleFailedError(response.error, { bundle: this.instructionId, harness: this.#harness.harnessId });
+    if (response.response?.$case === "processBundle") return response.response.value;
+    return {
+      residualRoots: [],
+      monitoringInfos: [],
+      requiresFinalization: false,
+      monitoringData: {},
+      elements: undefined,
+    };
+  }
+}
+
+/** Residual roots as input elements with their delays. */
+export function residualsOf(roots: readonly DelayedBundleApplication[]): Residual[] {
+  return roots.flatMap((root) =>
+    root.application === undefined
+      ? []
+      : [
+          {
+            element: root.application.element,
+            delayMs:
+              root.requestedTimeDelay === undefined
+                ? 0
+                : Number(root.requestedTimeDelay.seconds) * 1000 + root.requestedTimeDelay.nanos / 1_000_000,
+          },
+        ],
+  );
+}

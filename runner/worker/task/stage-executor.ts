@@ -1,0 +1,258 @@
+/**
+ * Runs all bundles of one task of an ExecutableStage: cuts the input into bundles, runs each until it commits, feeds
+ * residuals back, and splits a long bundle when a lane is idle.
+ *
+ * Invariants: a bundle's outputs become visible in one synchronous step after its response, or not at all; a failed
+ * bundle's input runs again, first of all, until its attempts are used up; the first error of user code is the one
+ * that is reported.
+ */
+import type { ProcessBundleResponse, StateRequest } from "../../../proto/gen/beam_fn_api.ts";
+import { present } from "../../base/assert.ts";
+import type { Chunk } from "../../base/chunk.ts";
+import type { Clock } from "../../base/clock.ts";
+import { WeirError } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import type { Skip } from "../../coders/element-boundary.ts";
+import type { HarnessConnection, StateReply } from "../fn-api/harness-connection.ts";
+import { BundleAttempt, BundleFailedError, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
+import { type BundleInput, bundleInputOf, cutBundles } from "./bundle-input.ts";
+
+/** Where a stage's outputs go. One call per bundle attempt. */
+export interface StageOutput {
+  begin(): StageOutputBundle;
+}
+
+export interface StageOutputBundle {
+  /** Routes encoded elements of a sink to its datasets. */
+  accept(sinkTransformId: string, data: Uint8Array): Promise<void> | void;
+  commit(): void;
+  abort(): void;
+}
+
+/** Gives the lane's harness, started anew when the last one was lost. */
+export interface HarnessLane {
+  harness(signal: AbortSignal): Promise<HarnessConnection>;
+}
+
+export interface StageExecutorInit {
+  readonly stageName: string;
+  readonly plan: BundlePlan;
+  readonly lanes: readonly HarnessLane[];
+  readonly output: StageOutput;
+  readonly onState: (request: StateRequest) => Promise<StateReply> | StateReply;
+  /** Metrics of an attempt that committed. */
+  readonly onCommitted: (response: ProcessBundleResponse) => void;
+  readonly limits: {
+    readonly maxBundleBytes: number;
+    readonly maxBundleElements: number;
+    readonly maxBundleAttempts: number;
+    /** A bundle that runs longer is split when a lane has nothing to do. */
+    readonly splitAfterMs: number;
+  };
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+interface RunningBundle {
+  readonly attempt: BundleAttempt;
+  readonly startedMs: number;
+  splitting: boolean;
+}
+
+export class StageExecutor {
+  readonly #init: StageExecutorInit;
+  readonly #skip: Skip;
+  /** Residuals and split-off input: uncommitted input of its own. Bounded by the input that it came from. */
+  readonly #returned: BundleInput[] = [];
+  readonly #running = new Set<RunningBundle>();
+  #source: AsyncIterator<BundleInput> | undefined;
+  #sourceEnded = false;
+  #pulling: Promise<void> = Promise.resolve();
+  /** Woken whenever work may have appeared or ended. */
+  #wake = Promise.withResolvers<void>();
+
+  constructor(init: StageExecutorInit) {
+    this.#init = init;
+    this.#skip = init.plan.skip;
+  }
+
+  /** Runs the whole input. @throws what made it fail; running bundles have ended and nothing more is committed. */
+  async run(input: AsyncIterable<Chunk>): Promise<void> {
+    const { limits, lanes } = this.#init;
+    const bundles = cutBundles(
+      input,
+      { maxBytes: limits.maxBundleBytes, maxElements: limits.maxBundleElements },
+      this.#skip,
+    );
+    this.#source = bundles;
+    try {
+      const failure = Promise.withResolvers<never>();
+      const runs = lanes.map((lane) => this.#runLane(lane));
+      for (const run of runs) run.catch((thrown: unknown) => failure.reject(thrown));
+      await Promise.race([Promise.all(runs), failure.promise]);
+    } finally {
+      await bundles.return(undefined);
+    }
+  }
+
+  async #runLane(lane: HarnessLane): Promise<void> {
+    for (;;) {
+      const input = await this.#next();
+      if (input === undefined) return;
+      await this.#runBundle(lane, input);
+      this.#notify();
+    }
+  }
+
+  #notify(): void {
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
+  }
+
+  /** The next input to run; undefined when nothing is left and nothing can come any more. */
+  async #next(): Promise<BundleInput | undefined> {
+    const { clock, signal } = this.#init;
+    for (;;) {
+      signal.throwIfAborted();
+      const now = clock.nowMs();
+      const ready = this.#returned.findIndex((input) => input.notBeforeMs <= now);
+      if (ready >= 0) return this.#returned.splice(ready, 1)[0];
+      const pulled = await this.#pull();
+      if (pulled !== undefined) return pulled;
+      if (this.#returned.length === 0 && this.#running.size === 0) return undefined;
+      await this.#waitForWork(now);
+    }
+  }
+
+  /** One puller at a time, since an async generator is not reentrant. */
+  #pull(): Promise<BundleInput | undefined> {
+    if (this.#sourceEnded) return Promise.resolve(undefined);
+    const pull = this.#pulling.then(async () => {
+      if (this.#sourceEnded) return undefined;
+      const next = await present(this.#source, "the stage's input").next();
+      if (next.done === true) {
+        this.#sourceEnded = true;
+        return undefined;
+      }
+      return next.value;
+    });
+    this.#pulling = pull.then(
+      () => undefined,
+      () => undefined,
+    );
+    return pull;
+  }
+
+  /** Sleeps until a deferred residual is due or something changes; an idle lane meanwhile splits a slow bundle. */
+  async #waitForWork(nowMs: number): Promise<void> {
+    const { clock, limits, signal, lanes } = this.#init;
+    const dueMs = Math.min(...this.#returned.map((input) => input.notBeforeMs));
+    const canSplit = lanes.length > 1 && this.#running.size > 0;
+    const untilMs = Math.min(dueMs, canSplit ? nowMs + limits.splitAfterMs / 2 : Infinity);
+    const timer = new AbortController();
+    const waits: Promise<void>[] = [this.#wake.promise];
+    const linked = AbortSignal.any([signal, timer.signal]);
+    if (untilMs !== Infinity) waits.push(clock.sleep(Math.max(1, untilMs - nowMs), linked).catch(() => undefined));
+    else waits.push(new Promise((resolve) => linked.addEventListener("abort", () => resolve(), { once: true })));
+    await Promise.race(waits);
+    timer.abort();
+    if (canSplit) await this.#splitSlowest();
+  }
+
+  async #splitSlowest(): Promise<void> {
+    const now = this.#init.clock.monotonicMs();
+    for (const running of this.#running) {
+      if (running.splitting || now - running.startedMs < this.#init.limits.splitAfterMs) continue;
+      running.splitting = true;
+      try {
+        const split = await running.attempt.split(0.5);
+        if (split === undefined) continue;
+        const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
+        if (roots.length > 0) this.#returned.push(bundleInputOf(roots));
+        if (split.residualChannel.elementCount > 0) this.#returned.push(split.residualChannel);
+        this.#init.log.debug({ bundle: running.attempt.instructionId }, "split a slow bundle");
+        this.#notify();
+        return;
+      } catch (failure) {
+        // The bundle's own end tells what happened to it.
+        this.#init.log.debug({ err: failure }, "split was not answered");
+      } finally {
+        running.splitting = false;
+      }
+    }
+  }
+
+  async #runBundle(lane: HarnessLane, first: BundleInput): Promise<void> {
+    const { limits, stageName, log, signal } = this.#init;
+    let input = first;
+    let firstUserError: BundleFailedError | undefined;
+    for (let attemptNumber = 1; ; attemptNumber++) {
+      signal.throwIfAborted();
+      const harness = await lane.harness(signal);
+      const outcome = await this.#attempt(harness, input);
+      if (outcome.kind === "committed") return;
+      input = outcome.retainedInput;
+      signal.throwIfAborted();
+      const failure = outcome.failure;
+      if (failure instanceof BundleFailedError) firstUserError ??= failure;
+      else if (!(failure instanceof WeirError) || !failure.retry) throw failure;
+      if (attemptNumber >= limits.maxBundleAttempts) {
+        const reported = firstUserError ?? WeirError.from(failure);
+        throw new WeirError({
+          code: "ABORTED",
+          domain: firstUserError === undefined ? "external" : "user",
+          message: `${stageName} failed: a bundle failed ${attemptNumber} times. The first failure was:\n${reported.message}`,
+          ids: reported.ids,
+          cause: reported,
+        });
+      }
+      log.warn(
+        { stage: stageName, attempt: attemptNumber, err: WeirError.from(failure) },
+        "bundle failed, running it again",
+      );
+    }
+  }
+
+  async #attempt(
+    harness: HarnessConnection,
+    input: BundleInput,
+  ): Promise<{ kind: "committed" } | { kind: "failed"; failure: unknown; retainedInput: BundleInput }> {
+    const output = this.#init.output.begin();
+    const attempt = new BundleAttempt(harness, this.#init.plan, input, {
+      onOutput: (sink, data) => output.accept(sink, data),
+      onState: this.#init.onState,
+    });
+    const running: RunningBundle = { attempt, startedMs: this.#init.clock.monotonicMs(), splitting: false };
+    this.#running.add(running);
+    try {
+      const response = await attempt.run(this.#init.signal);
+      this.#init.signal.throwIfAborted();
+      // From here to the end of the block nothing awaits: the bundle commits in one step.
+      output.commit();
+      const now = this.#init.clock.nowMs();
+      for (const residual of residualsOf(response.residualRoots))
+        this.#returned.push(
+          bundleInputOf(
+            [{ data: residual.element, elementCount: 1 }],
+            residual.delayMs > 0 ? now + residual.delayMs : 0,
+          ),
+        );
+      this.#init.onCommitted(response);
+      if (response.requiresFinalization)
+        harness
+          .instruct(harness.newInstructionId(), {
+            $case: "finalizeBundle",
+            value: { instructionId: attempt.instructionId },
+          })
+          // Finalization is best effort: a lost harness has nothing left to finalize.
+          .catch((failure: unknown) => this.#init.log.warn({ err: failure }, "finalization was not answered"));
+      return { kind: "committed" };
+    } catch (failure) {
+      output.abort();
+      return { kind: "failed", failure, retainedInput: attempt.retainedInput };
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * Runs one task attempt of a bounded job: reads its sealed input partitions through the vertex's head (impulse, read
+ * or group-by-key) into its stage or straight into its outputs, and seals what it wrote.
+ *
+ * Invariant: nothing that it wrote is visible before it has sealed all of it; a task that fails or is cancelled
+ * discards everything.
+ */
+import { MonitoringInfoSet } from "../../base/monitoring-infos.ts";
+import type { Chunk } from "../../base/chunk.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { DatasetId, JobId, TaskAttemptId } from "../../base/ids.ts";
+import type { Limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import { present } from "../../base/assert.ts";
+import { compileSkip } from "../../coders/element-boundary.ts";
+import type { ExecutableStageSpec, ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
+import { GroupByKeyTable } from "../../state/grouping/group-by-key-table.ts";
+import type { SideInputStore } from "../../state/side-input-store.ts";
+import type { HarnessConnection } from "../fn-api/harness-connection.ts";
+import { DatasetOutputs } from "./dataset-outputs.ts";
+import type { WindowMerger } from "./merge-windows.ts";
+import type { DatasetWriter, PartitionReader, PartitionRef, SealedPartition } from "./ports.ts";
+import { StageExecutor } from "./stage-executor.ts";
+import { StageState } from "./stage-state.ts";
+
+/** What a task of a job runs with. */
+export interface TaskEnvironment {
+  readonly jobId: JobId;
+  readonly graph: ExecutionGraph;
+  readonly maxParallelism: number;
+  readonly maxBundleElements: number;
+  readonly laneCount: number;
+  readonly splitAfterMs: number;
+  readonly limits: Limits;
+  readonly spillDirectory: string;
+  readonly reader: PartitionReader;
+  readonly sideInputs: SideInputStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  openDataset(datasetId: DatasetId, attemptId: TaskAttemptId, partitions: number): DatasetWriter;
+  harness(environmentId: string, lane: number, signal: AbortSignal): Promise<HarnessConnection>;
+  /** The id under which a harness of this worker may ask for the stage's descriptor. */
+  descriptorId(vertexId: string): string;
+  windowMerger(vertex: VertexSpec): WindowMerger | undefined;
+}
+
+export interface TaskDeployment {
+  readonly attemptId: TaskAttemptId;
+  readonly vertex: VertexSpec;
+  readonly mainInput: readonly PartitionRef[];
+  readonly sideInput: readonly PartitionRef[];
+  readonly outputPartitions: Readonly<Record<DatasetId, number>>;
+}
+
+export interface TaskResult {
+  readonly sealed: readonly {
+    readonly datasetId: DatasetId;
+    readonly partitions: readonly SealedPartition[];
+    readonly restrictionSizes: readonly number[];
+  }[];
+}
+
+/** windowed_value<bytes> of the one empty element of an Impulse: minimum timestamp, global window, unknown pane. */
+const IMPULSE_ELEMENT = Uint8Array.from([
+  // -9223372036854775 ms, sign bit flipped, big-endian.
+  0x7f, 0xdf, 0x3b, 0x64, 0x5a, 0x1c, 0xac, 0x09,
+  // One window (global: no bytes), pane 0x0f (no firing), empty bytes.
+  0, 0, 0, 1, 0x0f, 0,
+]);
+
+export class TaskRunner {
+  readonly #environment: TaskEnvironment;
+  readonly #task: TaskDeployment;
+  readonly #signal: AbortSignal;
+  /** Of committed bundles. */
+  readonly committed = new MonitoringInfoSet();
+
+  constructor(environment: TaskEnvironment, task: TaskDeployment, signal: AbortSignal) {
+    this.#environment = environment;
+    this.#task = task;
+    this.#signal = signal;
+  }
+
+  /** @throws WeirError (LostPartitionError for lost input); all outputs have been discarded then. */
+  async run(): Promise<TaskResult> {
+    const { vertex } = this.#task;
+    const outputs = new DatasetOutputs(this.#environment, this.#task);
+    let table: GroupByKeyTable | undefined;
+    let state: StageState | undefined;
+    try {
+      if (vertex.head.kind === "group-by-key") table = await this.#openTable(vertex.head);
+      const input = table === undefined ? this.#read() : this.#group(table);
+      if (vertex.stage === undefined) await this.#pass(input, outputs);
+      else {
+        state = await StageState.open({
+          stage: vertex.stage,
+          graph: this.#environment.graph,
+          sideInput: this.#task.sideInput,
+          store: this.#environment.sideInputs,
+          reader: this.#environment.reader,
+          table,
+          pageBytes: this.#environment.limits.statePageBytes,
+          signal: this.#signal,
+        });
+        await this.#runStage(vertex.stage, input, outputs, state);
+      }
+      return { sealed: outputs.seal() };
+    } catch (failure) {
+      await outputs.discard();
+      throw failure;
+    } finally {
+      await state?.close();
+      await table?.close();
+    }
+  }
+
+  async *#read(): AsyncGenerator<Chunk> {
+    if (this.#task.vertex.head.kind === "impulse") {
+      yield { data: IMPULSE_ELEMENT, elementCount: 1 };
+      return;
+    }
+    for (const ref of this.#task.mainInput) {
+      if (ref.elementCount > 0) yield* this.#environment.reader.read(ref, this.#signal);
+    }
+  }
+
+  async #openTable(head: Extract<VertexSpec["head"], { kind: "group-by-key" }>): Promise<GroupByKeyTable> {
+    const { graph, limits, spillDirectory } = this.#environment;
+    const { vertex } = this.#task;
+    const input = present(graph.datasets[present(vertex.inputs[0], "the grouping's input")], "the input dataset");
+    const merger = this.#environment.windowMerger(vertex);
+    return GroupByKeyTable.open({
+      coders: graph.coders,
+      inputCoderId: input.coderId,
+      outputCoderId: head.outputCoderId,
+      windowing: present(graph.windowings[head.windowingId], "the grouping's windowing strategy"),
+      // A token is only good for the task that made it.
+      stateBacked: head.stateBacked && vertex.stage !== undefined,
+      memoryBudgetBytes: limits.groupingMemoryBytes,
+      stateBackedIterableBytes: limits.stateBackedIterableBytes,
+      chunkBytes: limits.chunkBytes,
+      spillDirectory,
+      ...(merger === undefined ? {} : { mergeWindows: (windows) => merger.merge(windows, this.#signal) }),
+    });
+  }
+
+  async *#group(table: GroupByKeyTable): AsyncGenerator<Chunk> {
+    for await (const chunk of this.#read()) {
+      const wait = table.add(chunk);
+      if (wait !== undefined) await wait;
+      this.#signal.throwIfAborted();
+    }
+    yield* table.groups();
+  }
+
+  async #pass(input: AsyncIterable<Chunk>, outputs: DatasetOutputs): Promise<void> {
+    const bundle = outputs.begin();
+    for await (const chunk of input) {
+      await bundle.acceptHead(chunk);
+      this.#signal.throwIfAborted();
+    }
+    bundle.commit();
+  }
+
+  async #runStage(
+    stage: ExecutableStageSpec,
+    input: AsyncIterable<Chunk>,
+    outputs: DatasetOutputs,
+    state: StageState,
+  ): Promise<void> {
+    const { limits, laneCount, clock, log, graph } = this.#environment;
+    const { vertex } = this.#task;
+    const elements = this.#task.mainInput.reduce((sum, ref) => sum + ref.elementCount, 0);
+    // Restrictions are few and long: small bundles, so that a lost or failed one costs little and lanes share them.
+    const perBundle = stage.splittable ? Math.max(1, Math.ceil(elements / 64)) : this.#environment.maxBundleElements;
+    const executor = new StageExecutor({
+      stageName: vertex.name,
+      plan: {
+        descriptorId: this.#environment.descriptorId(vertex.id),
+        sourceTransformId: stage.sourceTransformId,
+        sinkTransformIds: stage.sinks.map((sink) => sink.transformId),
+        chunkBytes: limits.chunkBytes,
+        skip: compileSkip(graph.coders, stage.inputCoderId),
+      },
+      lanes: Array.from({ length: laneCount }, (_, lane) => ({
+        harness: (signal: AbortSignal) => this.#environment.harness(stage.environmentId, lane, signal),
+      })),
+      output: outputs,
+      onState: (request) => state.answer(request),
+      onCommitted: (response) => {
+        for (const info of response.monitoringInfos) this.committed.merge(info);
+      },
+      limits: {
+        maxBundleBytes: limits.bundleInputBytes,
+        maxBundleElements: Math.min(perBundle, this.#environment.maxBundleElements),
+        maxBundleAttempts: limits.maxBundleAttempts,
+        splitAfterMs: this.#environment.splitAfterMs,
+      },
+      clock,
+      log,
+      signal: this.#signal,
+    });
+    await executor.run(input);
+  }
+}

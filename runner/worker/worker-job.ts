@@ -1,0 +1,200 @@
+/**
+ * One job on one worker: its graph, its harness pools, its side inputs, its running tasks. Closed as a whole.
+ */
+import { ProcessBundleDescriptor, RemoteGrpcPort } from "../../proto/gen/beam_fn_api.ts";
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { randomHex } from "../base/clock.ts";
+import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
+import type { Limits } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import { compileSkip } from "../coders/element-boundary.ts";
+import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
+import type { PartitionStore } from "../state/partition-store.ts";
+import type { SideInputStore } from "../state/side-input-store.ts";
+import type { HarnessConnection } from "./fn-api/harness-connection.ts";
+import { HarnessPool } from "./harness-pool.ts";
+import { createWindowMerger } from "./task/merge-windows.ts";
+import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
+import { type TaskDeployment, type TaskEnvironment, type TaskResult, TaskRunner } from "./task/task-runner.ts";
+import type { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+
+/** What the job server says of a job. */
+export interface JobDescription {
+  readonly jobId: JobId;
+  readonly jobName: string;
+  readonly graph: ExecutionGraph;
+  readonly pipelineOptions: Readonly<Record<string, unknown>>;
+  readonly retrievalToken: string;
+  readonly artifactAddress: string;
+  readonly maxParallelism: number;
+  readonly sdkWorkerParallelism: number;
+  readonly maxBundleElements: number;
+  readonly loopback: boolean;
+}
+
+export interface WorkerJobInit {
+  readonly workerId: WorkerId;
+  readonly description: JobDescription;
+  readonly limits: Limits;
+  readonly spillDirectory: string;
+  readonly endpoints: HarnessEndpoints;
+  readonly launcher: HarnessLauncher;
+  readonly store: PartitionStore;
+  readonly sideInputs: SideInputStore;
+  readonly reader: PartitionReader;
+  readonly onConnection: (connection: HarnessConnection) => void;
+  readonly onGone: (harnessId: HarnessId) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A harness gets so long from its start to its control stream; virtual environments with many packages take minutes. */
+const HARNESS_CONNECT_TIMEOUT_MS = 300_000;
+const ENVIRONMENT_WAIT_MS = 30_000;
+const SPLIT_AFTER_MS = 1_000;
+
+interface RunningTask {
+  readonly abort: AbortController;
+  readonly done: Promise<unknown>;
+}
+
+export class WorkerJob {
+  readonly #init: WorkerJobInit;
+  readonly #pools = new Map<string, HarnessPool>();
+  readonly #tasks = new Map<TaskAttemptId, RunningTask>();
+  readonly #descriptors = new Map<string, ProcessBundleDescriptor>();
+
+  constructor(init: WorkerJobInit) {
+    this.#init = init;
+    for (const vertex of init.description.graph.vertices) {
+      if (vertex.stage !== undefined) this.#addDescriptor(this.#descriptorId(vertex.id), vertex.stage.descriptor);
+      if (vertex.head.kind === "group-by-key" && vertex.head.mergeWindows !== undefined)
+        this.#addDescriptor(this.#mergeDescriptorId(vertex.id), vertex.head.mergeWindows.descriptor);
+    }
+  }
+
+  get description(): JobDescription {
+    return this.#init.description;
+  }
+
+  descriptor(descriptorId: string): ProcessBundleDescriptor | undefined {
+    return this.#descriptors.get(descriptorId);
+  }
+
+  #descriptorId(vertexId: VertexId): string {
+    return `${this.#init.description.jobId}/${vertexId}`;
+  }
+
+  #mergeDescriptorId(vertexId: VertexId): string {
+    return `${this.#descriptorId(vertexId)}/merge-windows`;
+  }
+
+  /** Puts this worker's endpoint into the descriptor's ports and services. */
+  #addDescriptor(descriptorId: string, encoded: Uint8Array): void {
+    const descriptor = ProcessBundleDescriptor.decode(encoded);
+    const endpoint = { url: this.#init.endpoints.control, authentication: undefined };
+    for (const transform of Object.values(descriptor.transforms)) {
+      const spec = transform.spec;
+      if (spec === undefined || !/^beam:runner:(source|sink):v1$/.test(spec.urn)) continue;
+      const port = RemoteGrpcPort.decode(spec.payload);
+      spec.payload = RemoteGrpcPort.encode({ ...port, apiServiceDescriptor: endpoint }).finish();
+    }
+    this.#descriptors.set(descriptorId, {
+      ...descriptor,
+      id: descriptorId,
+      stateApiServiceDescriptor: endpoint,
+      timerApiServiceDescriptor: endpoint,
+    });
+  }
+
+  /** Runs one task attempt to its end. @throws what made it fail. */
+  async run(task: TaskDeployment, onMetrics: (committed: MonitoringInfoSet) => void): Promise<TaskResult> {
+    const abort = new AbortController();
+    const runner = new TaskRunner(this.#taskEnvironment(task), task, abort.signal);
+    const done = runner.run().finally(() => onMetrics(runner.committed));
+    this.#tasks.set(task.attemptId, { abort, done: done.catch(() => undefined) });
+    try {
+      return await done;
+    } finally {
+      this.#tasks.delete(task.attemptId);
+    }
+  }
+
+  /** Stops the attempt; its run rejects. Does not wait. */
+  cancel(attemptId: TaskAttemptId): void {
+    this.#tasks.get(attemptId)?.abort.abort(new Error("cancelled"));
+  }
+
+  #taskEnvironment(task: TaskDeployment): TaskEnvironment {
+    const { description, limits, spillDirectory, reader, sideInputs, clock, log, store } = this.#init;
+    return {
+      jobId: description.jobId,
+      graph: description.graph,
+      maxParallelism: description.maxParallelism,
+      maxBundleElements: description.maxBundleElements,
+      laneCount: description.sdkWorkerParallelism,
+      splitAfterMs: SPLIT_AFTER_MS,
+      limits,
+      spillDirectory,
+      reader,
+      sideInputs,
+      clock,
+      log: log.child({ stage: task.vertex.name, task: task.attemptId }),
+      openDataset: (datasetId: DatasetId, attemptId: TaskAttemptId, partitions: number) =>
+        store.openDataset({ jobId: description.jobId, datasetId, attemptId, partitions }),
+      harness: (environmentId, lane, signal) => this.#pool(environmentId).lane(lane, signal),
+      descriptorId: (vertexId) => this.#descriptorId(vertexId as VertexId),
+      windowMerger: (vertex) => this.#windowMerger(vertex),
+    };
+  }
+
+  #windowMerger(vertex: VertexSpec) {
+    if (vertex.head.kind !== "group-by-key" || vertex.head.mergeWindows === undefined) return undefined;
+    const { graph } = this.#init.description;
+    const { environmentId, sourceTransformId, sinkTransformId } = vertex.head.mergeWindows;
+    const windowing = present(graph.windowings[vertex.head.windowingId], "the grouping's windowing strategy");
+    return createWindowMerger({
+      descriptorId: this.#mergeDescriptorId(vertex.id),
+      sourceTransformId,
+      sinkTransformId,
+      windowSkip: compileSkip(graph.coders, windowing.windowCoderId),
+      chunkBytes: this.#init.limits.chunkBytes,
+      harness: (signal) => this.#pool(environmentId).lane(0, signal),
+    });
+  }
+
+  #pool(environmentId: string): HarnessPool {
+    let pool = this.#pools.get(environmentId);
+    if (pool === undefined) {
+      const { description, workerId, endpoints, launcher, onConnection, onGone, clock, log } = this.#init;
+      pool = new HarnessPool({
+        jobId: description.jobId,
+        environmentId,
+        environment: present(description.graph.environments[environmentId], `environment ${environmentId}`),
+        pipelineOptions: description.pipelineOptions,
+        endpoints,
+        launcher,
+        loopback: description.loopback,
+        connectTimeoutMs: HARNESS_CONNECT_TIMEOUT_MS,
+        environmentWaitMs: ENVIRONMENT_WAIT_MS,
+        newHarnessId: () => `${workerId}-${randomHex(4)}` as HarnessId,
+        onConnection,
+        onGone,
+        clock,
+        log,
+      });
+      this.#pools.set(environmentId, pool);
+    }
+    return pool;
+  }
+
+  /** Cancels its tasks, ends its harnesses, drops its data. Idempotent. */
+  async close(): Promise<void> {
+    const running = [...this.#tasks.values()];
+    for (const task of running) task.abort.abort(new Error("the job has ended"));
+    await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
+    await Promise.all(running.map((task) => task.done));
+    await this.#init.store.releaseJob(this.#init.description.jobId);
+  }
+}

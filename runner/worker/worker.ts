@@ -1,0 +1,420 @@
+/**
+ * A worker process: the Fn API endpoint for its SDK harnesses, the exchange for other workers, and the stream to the
+ * job server that tells it what to run. It owns everything that it starts; when it closes, no harness, port or spill
+ * file of its is left.
+ *
+ * Invariant: without contact to its job server for the length of the lease it ends its harnesses and stops.
+ */
+import { rm } from "node:fs/promises";
+import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
+import {
+  CoordinatorDefinition,
+  CoordinatorMessage,
+  type DeployTask,
+  type OpenJob,
+  PartitionRef as PartitionRefMessage,
+  TaskStateChange_State,
+  type WorkerMessage,
+} from "../../proto/gen/worker.ts";
+import * as grpc from "@grpc/grpc-js";
+import type { ProvisionInfo } from "../../proto/gen/beam_provision_api.ts";
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { WeirError } from "../base/errors.ts";
+import { type GenericService, GrpcServer, openClient } from "../base/grpc.ts";
+import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
+import type { Limits } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+import { ResourceScope } from "../base/resource-scope.ts";
+import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { PartitionStore } from "../state/partition-store.ts";
+import { SideInputStore } from "../state/side-input-store.ts";
+import { ExchangeClient, LocalOrRemoteReader } from "./exchange/exchange-client.ts";
+import { exchangeService } from "./exchange/exchange-server.ts";
+import { LostPartitionError } from "./exchange/lost-partition-error.ts";
+import { artifactRetrievalService } from "./fn-api/artifact-retrieval-service.ts";
+import { controlService, dataService, stateService } from "./fn-api/fn-api-services.ts";
+import type { HarnessConnection } from "./fn-api/harness-connection.ts";
+import { type LogEntryPlain, loggingService } from "./fn-api/logging-service.ts";
+import { provisionService } from "./fn-api/provision-service.ts";
+import { workerStatusService } from "./fn-api/worker-status-service.ts";
+import { EnvironmentLostError } from "./harness-pool.ts";
+import type { HarnessEndpoints, HarnessLauncher, PartitionReader, PartitionRef } from "./task/ports.ts";
+import type { TaskDeployment, TaskResult } from "./task/task-runner.ts";
+import { WorkerJob } from "./worker-job.ts";
+
+export interface WorkerInit {
+  readonly workerId: WorkerId;
+  /** HOST:PORT of the job server's coordinator service. */
+  readonly coordinator: string;
+  /** Where the exchange binds, and what other workers use. */
+  readonly host: string;
+  readonly slots: number;
+  /** Started and restarted by the job server. */
+  readonly local: boolean;
+  readonly limits: Limits;
+  readonly spillDirectory: string;
+  readonly launcher: HarnessLauncher;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const RUNNER_CAPABILITIES = ["beam:protocol:monitoring_info_short_ids:v1"];
+
+export class Worker {
+  readonly #init: WorkerInit;
+  readonly #scope = new ResourceScope();
+  readonly #jobs = new Map<JobId, WorkerJob>();
+  readonly #connections = new Map<HarnessId, { connection: HarnessConnection; job: WorkerJob }>();
+  readonly #ended = Promise.withResolvers<string>();
+  #stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage> | undefined;
+  #lastContactMs = 0;
+  #endpoints: HarnessEndpoints | undefined;
+  #exchangeAddress = "";
+  #store: PartitionStore | undefined;
+  #sideInputs: SideInputStore | undefined;
+  #reader: PartitionReader | undefined;
+
+  private constructor(init: WorkerInit) {
+    this.#init = init;
+  }
+
+  /** Starts the servers and registers. @throws WeirError when the coordinator cannot be reached. */
+  static async open(init: WorkerInit): Promise<Worker> {
+    const worker = new Worker(init);
+    try {
+      await worker.#open();
+      return worker;
+    } catch (failure) {
+      await worker.close();
+      throw failure;
+    }
+  }
+
+  /** Resolves with the reason when the worker has to end: the job server is gone. */
+  get ended(): Promise<string> {
+    return this.#ended.promise;
+  }
+
+  async #open(): Promise<void> {
+    const { limits, spillDirectory, host, workerId } = this.#init;
+    this.#scope.defer(() => rm(spillDirectory, { recursive: true, force: true }));
+    const store = this.#scope.own(
+      await PartitionStore.open({
+        directory: spillDirectory,
+        partitionMemoryBytes: limits.partitionMemoryBytes,
+        bundleMemoryBytes: limits.bundleMemoryBytes,
+      }),
+    );
+    this.#store = store;
+    this.#sideInputs = this.#scope.own(
+      SideInputStore.open({ directory: spillDirectory, memoryBytes: limits.sideInputMemoryBytes }),
+    );
+    const client = this.#scope.own(new ExchangeClient({ creditBytes: limits.exchangeCreditBytes }));
+    this.#reader = new LocalOrRemoteReader(workerId, store, client);
+    const exchange = await GrpcServer.open([exchangeService(store, { chunkBytes: limits.chunkBytes })], host, 0);
+    this.#scope.own(exchange);
+    this.#exchangeAddress = exchange.address;
+    const directory = {
+      connection: (harnessId: HarnessId) => this.#connections.get(harnessId)?.connection,
+      connections: () => [...this.#connections.values()].map((entry) => entry.connection),
+      descriptor: (descriptorId: string) => {
+        for (const job of this.#jobs.values()) {
+          const descriptor = job.descriptor(descriptorId);
+          if (descriptor !== undefined) return descriptor;
+        }
+        return undefined;
+      },
+    };
+    const status = workerStatusService({ clock: this.#init.clock });
+    const fnApi = await GrpcServer.open(
+      [
+        controlService(directory),
+        dataService(directory),
+        stateService(directory),
+        loggingService({ onEntries: (harnessId, entries) => this.#onLogEntries(harnessId, entries) }),
+        provisionService({ infoFor: (harnessId) => this.#provisionInfo(harnessId) }),
+        artifactRetrievalService({
+          addressFor: (harnessId) => this.#connections.get(harnessId)?.job.description.artifactAddress,
+        }),
+        status.served,
+      ],
+      "localhost",
+      0,
+    );
+    this.#scope.own(fnApi);
+    const address = fnApi.address;
+    this.#endpoints = { control: address, logging: address, provision: address, artifact: address, status: address };
+    this.#connect();
+  }
+
+  #connect(): void {
+    const { coordinator, clock, log } = this.#init;
+    const client = openClient(CoordinatorDefinition as unknown as GenericService, coordinator);
+    this.#scope.defer(() => client.close());
+    const connect = client["connect"] as () => grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
+    const stream = connect.call(client);
+    this.#stream = stream;
+    this.#lastContactMs = clock.monotonicMs();
+    this.#send({
+      $case: "register",
+      value: {
+        workerId: this.#init.workerId,
+        exchangeAddress: this.#exchangeAddress,
+        pid: BigInt(process.pid),
+        slots: this.#init.slots,
+        version: this.#init.version,
+        local: this.#init.local,
+      },
+    });
+    stream.on("data", (message: CoordinatorMessage) => {
+      this.#lastContactMs = clock.monotonicMs();
+      this.#onMessage(message);
+    });
+    const gone = (reason: string) => this.#ended.resolve(`the job server at ${coordinator} is gone (${reason})`);
+    stream.on("end", () => gone("it closed the stream"));
+    stream.on("error", (failure: Error) => {
+      log.debug({ err: failure }, "coordinator stream broke");
+      gone(failure.message);
+    });
+    this.#scope.defer(() => {
+      stream.end();
+    });
+  }
+
+  #send(message: NonNullable<WorkerMessage["message"]>): void {
+    this.#stream?.write({ message });
+  }
+
+  #onMessage({ message }: CoordinatorMessage): void {
+    if (message === undefined) return;
+    switch (message.$case) {
+      case "registered":
+        this.#startHeartbeat(Number(message.value.heartbeatIntervalMs), Number(message.value.leaseMs));
+        break;
+      case "openJob":
+        this.#openJob(message.value);
+        break;
+      case "deployTask":
+        void this.#runTask(message.value);
+        break;
+      case "cancelTask":
+        this.#jobs.get(message.value.jobId as JobId)?.cancel(message.value.taskAttemptId as TaskAttemptId);
+        break;
+      case "releaseDatasets":
+        for (const attemptId of message.value.taskAttemptIds)
+          void this.#store?.releaseAttempt(message.value.jobId as JobId, attemptId as TaskAttemptId);
+        break;
+      case "releaseJob":
+        void this.#releaseJob(message.value.jobId as JobId);
+        break;
+    }
+  }
+
+  #startHeartbeat(intervalMs: number, leaseMs: number): void {
+    const { clock } = this.#init;
+    const abort = new AbortController();
+    this.#scope.defer(() => abort.abort());
+    const beat = async () => {
+      while (!abort.signal.aborted) {
+        this.#send({ $case: "heartbeat", value: { residentBytes: BigInt(process.memoryUsage.rss()) } });
+        await clock.sleep(intervalMs, abort.signal);
+        if (clock.monotonicMs() - this.#lastContactMs > leaseMs)
+          this.#ended.resolve(`no word from the job server for ${leaseMs} ms`);
+      }
+    };
+    beat().catch(() => undefined);
+  }
+
+  #openJob(message: OpenJob): void {
+    const jobId = message.jobId as JobId;
+    if (this.#jobs.has(jobId)) return;
+    const { limits, spillDirectory, launcher, clock, log, workerId } = this.#init;
+    const settings = JSON.parse(new TextDecoder().decode(message.settings)) as {
+      maxBundleElements: number;
+      loopback: boolean;
+    };
+    const job: WorkerJob = new WorkerJob({
+      workerId,
+      description: {
+        jobId,
+        jobName: message.jobName,
+        graph: decodeExecutionGraph(message.executionGraph),
+        pipelineOptions: Struct.unwrap(Struct.decode(message.pipelineOptions)),
+        retrievalToken: message.retrievalToken,
+        artifactAddress: message.artifactAddress,
+        maxParallelism: message.maxParallelism,
+        sdkWorkerParallelism: Math.max(1, message.sdkWorkerParallelism),
+        maxBundleElements: settings.maxBundleElements,
+        loopback: settings.loopback,
+      },
+      limits,
+      spillDirectory,
+      endpoints: present(this.#endpoints, "the Fn API's endpoints"),
+      launcher,
+      store: present(this.#store, "the partition store"),
+      sideInputs: present(this.#sideInputs, "the side input store"),
+      reader: present(this.#reader, "the partition reader"),
+      onConnection: (connection) => this.#connections.set(connection.harnessId, { connection, job }),
+      onGone: (harnessId) => this.#connections.delete(harnessId),
+      clock,
+      log: log.child({ job: jobId }),
+    });
+    this.#jobs.set(jobId, job);
+  }
+
+  async #runTask(message: DeployTask): Promise<void> {
+    const jobId = message.jobId as JobId;
+    const attemptId = message.taskAttemptId as TaskAttemptId;
+    const job = this.#jobs.get(jobId);
+    if (job === undefined) return;
+    const report = (change: Partial<Extract<WorkerMessage["message"], { $case: "taskState" }>["value"]>) =>
+      this.#send({
+        $case: "taskState",
+        value: { jobId, taskAttemptId: attemptId, state: 0, sealed: [], failure: undefined, ...change },
+      });
+    try {
+      const vertex = job.description.graph.vertices.find(
+        (candidate) => candidate.id === (message.vertexId as VertexId),
+      );
+      const task: TaskDeployment = {
+        attemptId,
+        vertex: present(vertex, `vertex ${message.vertexId}`),
+        mainInput: message.mainInput.map((ref) => partitionRefOf(jobId, ref)),
+        sideInput: message.sideInput.map((ref) => partitionRefOf(jobId, ref)),
+        outputPartitions: message.outputPartitions as Record<DatasetId, number>,
+      };
+      const result = await job.run(task, (committed) => this.#sendMetrics(jobId, attemptId, committed));
+      report({ state: TaskStateChange_State.FINISHED, sealed: sealedOf(result) });
+    } catch (thrown) {
+      const error = WeirError.from(thrown);
+      this.#init.log.warn({ job: jobId, task: attemptId, err: error }, "task failed");
+      report({
+        state: TaskStateChange_State.FAILED,
+        failure: {
+          message: error.message,
+          domain: error.domain,
+          code: error.code,
+          retry: error.retry,
+          lostInput: error instanceof LostPartitionError ? [partitionRefMessage(error.ref)] : [],
+          environmentLost: error instanceof EnvironmentLostError,
+        },
+      });
+    }
+  }
+
+  #sendMetrics(jobId: JobId, taskAttemptId: TaskAttemptId, committed: MonitoringInfoSet): void {
+    const encoded = committed.encoded();
+    this.#send({ $case: "metrics", value: { jobId, taskAttemptId, committed: encoded, attempted: encoded } });
+  }
+
+  async #releaseJob(jobId: JobId): Promise<void> {
+    const job = this.#jobs.get(jobId);
+    if (job !== undefined) {
+      await job.close().catch((failure: unknown) => {
+        this.#init.log.warn({ job: jobId, err: failure }, "closing a job failed");
+      });
+      this.#jobs.delete(jobId);
+    }
+    this.#send({ $case: "jobReleased", value: { jobId } });
+  }
+
+  #onLogEntries(harnessId: HarnessId, entries: readonly LogEntryPlain[]): void {
+    const job = this.#connections.get(harnessId)?.job;
+    for (const entry of entries) {
+      this.#init.log.debug(
+        { harness: harnessId, bundle: entry.instructionId, transform: entry.transformId, severity: entry.severity },
+        entry.message,
+      );
+      if (job === undefined) continue;
+      const text = entry.trace === "" ? entry.message : `${entry.message}\n${entry.trace}`;
+      this.#send({
+        $case: "jobMessage",
+        value: {
+          jobId: job.description.jobId,
+          importance: IMPORTANCE_OF[entry.severity] ?? 2,
+          text: entry.transformId === "" ? text : `[${entry.transformId}] ${text}`,
+          timeMs: BigInt(Math.trunc(entry.timeMs)),
+        },
+      });
+    }
+  }
+
+  #provisionInfo(harnessId: HarnessId): ProvisionInfo | undefined {
+    const job = this.#connections.get(harnessId)?.job;
+    const endpoints = this.#endpoints;
+    if (job === undefined || endpoints === undefined) return undefined;
+    const url = (address: string) => ({ url: address, authentication: undefined });
+    return {
+      pipelineOptions: job.description.pipelineOptions as Record<string, unknown>,
+      retrievalToken: job.description.retrievalToken,
+      statusEndpoint: url(endpoints.status),
+      loggingEndpoint: url(endpoints.logging),
+      artifactEndpoint: url(endpoints.artifact),
+      controlEndpoint: url(endpoints.control),
+      dependencies: Object.values(job.description.graph.environments).flatMap((environment) =>
+        environment.dependencies.map((artifact) => ({ ...artifact })),
+      ),
+      runnerCapabilities: RUNNER_CAPABILITIES,
+      metadata: {},
+      siblingWorkerIds: [],
+    };
+  }
+
+  /** Ends tasks, harnesses, servers and files. Idempotent. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#jobs.values()].map((job) => job.close()));
+    this.#jobs.clear();
+    await this.#scope.close();
+  }
+}
+
+/** LogEntry severities as JobMessage importances (DEBUG 1, DETAILED 2, BASIC 3, WARNING 4, ERROR 5). */
+const IMPORTANCE_OF: Readonly<Record<string, number>> = {
+  TRACE: 1,
+  DEBUG: 1,
+  INFO: 2,
+  NOTICE: 3,
+  WARN: 4,
+  ERROR: 5,
+  CRITICAL: 5,
+};
+
+function partitionRefOf(jobId: JobId, ref: PartitionRefMessage): PartitionRef {
+  return {
+    jobId,
+    datasetId: ref.datasetId as DatasetId,
+    index: ref.index,
+    attemptId: ref.taskAttemptId as TaskAttemptId,
+    workerId: ref.workerId as WorkerId,
+    exchangeAddress: ref.exchangeAddress,
+    byteLength: Number(ref.byteLength),
+    elementCount: Number(ref.elementCount),
+  };
+}
+
+function partitionRefMessage(ref: PartitionRef): PartitionRefMessage {
+  return {
+    datasetId: ref.datasetId,
+    index: ref.index,
+    taskAttemptId: ref.attemptId,
+    workerId: ref.workerId,
+    exchangeAddress: ref.exchangeAddress,
+    byteLength: BigInt(ref.byteLength),
+    elementCount: BigInt(ref.elementCount),
+  };
+}
+
+function sealedOf(result: TaskResult) {
+  return result.sealed.map(({ datasetId, partitions, restrictionSizes }) => ({
+    datasetId,
+    partitions: partitions.map((partition) => ({
+      index: partition.index,
+      byteLength: BigInt(partition.byteLength),
+      elementCount: BigInt(partition.elementCount),
+      restrictionSize: restrictionSizes[0] ?? 0,
+    })),
+  }));
+}
