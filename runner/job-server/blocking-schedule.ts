@@ -154,7 +154,7 @@ export class BlockingSchedule {
     return { kind: "restart", cancel };
   }
 
-  /** A worker is gone with all that it held. @returns attempts on other workers that must be cancelled and released. */
+  /** A worker is gone with all that it held. @returns attempts that no longer count: cancel and release. */
   workerLost(workerId: WorkerId): TaskAttemptId[] {
     const cancel: TaskAttemptId[] = [];
     // Consumers first: whether a producer's output is still needed depends on who has finished.
