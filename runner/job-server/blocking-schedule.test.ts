@@ -123,7 +123,7 @@ test("a released input is made again when its consumer's output is lost", (t) =>
 
 test("a task that keeps failing is exhausted after its attempts", (t) => {
   const schedule = open(1);
-  for (const expected of ["restart", "restart", "exhausted"]) {
+  for (const expected of ["restart", "restart", "exhausted"] as const) {
     const task = only(schedule.ready(10));
     schedule.started(task, W1);
     t.is(schedule.failed(task.attemptId, []).kind, expected);

@@ -6,7 +6,8 @@
  * bundle's input runs again, first of all, until its attempts are used up; the first error of user code is the one
  * that is reported.
  */
-import type { ProcessBundleResponse, StateRequest } from "../../../proto/gen/beam_fn_api.ts";
+import type { StateRequest } from "../../../proto/gen/beam_fn_api.ts";
+import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import { present } from "../../base/assert.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -14,6 +15,7 @@ import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import type { HarnessConnection, StateReply } from "../fn-api/harness-connection.ts";
+import { fullMonitoringInfos } from "../fn-api/short-ids.ts";
 import { BundleAttempt, BundleFailedError, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
 import { type BundleInput, bundleInputOf, cutBundles } from "./bundle-input.ts";
 
@@ -41,7 +43,7 @@ export interface StageExecutorInit {
   readonly output: StageOutput;
   readonly onState: (request: StateRequest) => Promise<StateReply> | StateReply;
   /** Metrics of an attempt that committed. */
-  readonly onCommitted: (response: ProcessBundleResponse) => void;
+  readonly onCommitted: (infos: readonly MonitoringInfo[]) => void;
   readonly limits: {
     readonly maxBundleBytes: number;
     readonly maxBundleElements: number;
@@ -227,6 +229,7 @@ export class StageExecutor {
     this.#running.add(running);
     try {
       const response = await attempt.run(this.#init.signal);
+      const infos = await fullMonitoringInfos(harness, response);
       this.#init.signal.throwIfAborted();
       // From here to the end of the block nothing awaits: the bundle commits in one step.
       output.commit();
@@ -238,7 +241,7 @@ export class StageExecutor {
             residual.delayMs > 0 ? now + residual.delayMs : 0,
           ),
         );
-      this.#init.onCommitted(response);
+      this.#init.onCommitted(infos);
       if (response.requiresFinalization)
         harness
           .instruct(harness.newInstructionId(), {

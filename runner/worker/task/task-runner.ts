@@ -187,8 +187,8 @@ export class TaskRunner {
       })),
       output: outputs,
       onState: (request) => state.answer(request),
-      onCommitted: (response) => {
-        for (const info of response.monitoringInfos) this.committed.merge(info);
+      onCommitted: (infos) => {
+        for (const info of infos) this.committed.merge(info);
       },
       limits: {
         maxBundleBytes: limits.bundleInputBytes,
