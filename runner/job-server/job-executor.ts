@@ -1,0 +1,63 @@
+/**
+ * The port between the job service and whatever runs jobs. The job service owns a job's states, messages and history;
+ * the executor owns its execution and reports through the observer. Neither reaches into the other.
+ */
+import type { JobId } from "../base/ids.ts";
+import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import type { JobSettings } from "./job-settings.ts";
+
+/** Beam's JobMessage.MessageImportance, by name. */
+export type MessageImportance = "DEBUG" | "DETAILED" | "BASIC" | "WARNING" | "ERROR";
+
+const IMPORTANCES: readonly MessageImportance[] = ["DEBUG", "DETAILED", "BASIC", "WARNING", "ERROR"];
+
+/** The name of a number of the proto enum; what is unknown counts as BASIC. */
+export function messageImportance(wireNumber: number): MessageImportance {
+  return IMPORTANCES[wireNumber - 1] ?? "BASIC";
+}
+
+/** The number of the proto enum. */
+export function importanceNumber(importance: MessageImportance): 1 | 2 | 3 | 4 | 5 {
+  return (IMPORTANCES.indexOf(importance) + 1) as 1 | 2 | 3 | 4 | 5;
+}
+
+/** Everything that is needed to execute one job. Plain data, never changed. */
+export interface JobRun {
+  readonly jobId: JobId;
+  readonly jobName: string;
+  /** Its environments' dependencies are the staged ones: files in the artifact store. */
+  readonly graph: ExecutionGraph;
+  readonly settings: JobSettings;
+  /** The options as submitted, under their `beam:option:NAME:v1` keys. */
+  readonly pipelineOptions: Readonly<Record<string, unknown>>;
+  /** The same as an encoded google.protobuf.Struct. */
+  readonly pipelineOptionsBytes: Uint8Array;
+  /** For ProvisionInfo. */
+  readonly retrievalToken: string;
+  /** HOST:PORT of the ArtifactRetrievalService. */
+  readonly artifactAddress: string;
+}
+
+/** How the executor tells about a job. All calls are synchronous and cheap; after the job's outcome they do nothing. */
+export interface JobObserver {
+  message(importance: MessageImportance, text: string): void;
+  /** The first task runs: STARTING becomes RUNNING. Idempotent. */
+  running(): void;
+  /** The job's metrics so far, each an encoded MonitoringInfo; replaces what was reported before. */
+  metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void;
+}
+
+export type JobOutcome =
+  | { readonly kind: "done" }
+  /** `message` is what the client shows: the user's own traceback where there is one. */
+  | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "cancelled" };
+
+export interface JobExecutor {
+  /** Starts executing; resolves when the job is terminal and holds nothing any more. Never rejects for a failed job. */
+  execute(run: JobRun, observer: JobObserver): Promise<JobOutcome>;
+  /** Asks for the job's end; `execute` then resolves. Does nothing for a job that is unknown or over. */
+  cancel(jobId: JobId): Promise<void>;
+  /** Ends all jobs as cancelled. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,45 @@
+/**
+ * What of a job's pipeline options Weir acts on, in Weir's own types. Read from validated options: a wrong type or an
+ * impossible value has been refused before.
+ */
+import type { OptionValues } from "./pipeline-options.ts";
+
+export interface JobSettings {
+  readonly streaming: boolean;
+  /** Subtasks of a vertex; undefined: the runner chooses. */
+  readonly parallelism: number | undefined;
+  /** Key groups; undefined: the default. */
+  readonly maxParallelism: number | undefined;
+  /** Elements of a bundle. */
+  readonly maxBundleSize: number;
+  readonly maxBundleTimeMs: number;
+  /** SDK harnesses per worker and environment; 0: the runner chooses. */
+  readonly sdkWorkerParallelism: number;
+  /** Restarts of a failed job; undefined: the default. */
+  readonly numberOfExecutionRetries: number | undefined;
+  readonly executionRetryDelayMs: number | undefined;
+  /** As the user gave it; LOOPBACK is EXTERNAL on the wire and known only by this. */
+  readonly environmentType: string | undefined;
+  readonly experiments: readonly string[];
+}
+
+/** @param values options as `readOptions` returns them. */
+export function jobSettings(values: OptionValues): JobSettings {
+  const streaming = values.boolean("streaming");
+  return {
+    streaming,
+    parallelism: unlessNegative(values.integer("parallelism")),
+    maxParallelism: unlessNegative(values.integer("max_parallelism")),
+    maxBundleSize: values.integer("max_bundle_size") ?? (streaming ? 1_000 : 1_000_000),
+    maxBundleTimeMs: values.integer("max_bundle_time_mills") ?? (streaming ? 1_000 : 10_000),
+    sdkWorkerParallelism: values.integer("sdk_worker_parallelism") ?? 1,
+    numberOfExecutionRetries: unlessNegative(values.integer("number_of_execution_retries")),
+    executionRetryDelayMs: unlessNegative(values.integer("execution_retry_delay")),
+    environmentType: values.string("environment_type"),
+    experiments: values.array("experiments"),
+  };
+}
+
+function unlessNegative(value: number | undefined): number | undefined {
+  return value === undefined || value < 0 ? undefined : value;
+}
