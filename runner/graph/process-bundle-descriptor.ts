@@ -56,8 +56,18 @@ export function buildDescriptor(plan: Plan, coders: WireCoders, request: Descrip
   const transforms = new Map<string, PTransform>();
   const coderIds = new Set<string>();
   const environmentIds = new Set<string>();
+  const aliases = new Map<string, string>();
   for (const node of request.nodes) {
     const proto = describeNode(plan, coders, node, coderIds);
+    // Python tells a ParDo's side inputs from its main input, but not those of an SDF's parts: were such a side input
+    // also produced or read here, its elements would be processed too. Under a name of their own they are not.
+    if (proto.spec?.urn !== URN.parDo) {
+      for (const side of node.sideInputs) {
+        const alias = `side:${side.pcollectionId}`;
+        aliases.set(alias, side.pcollectionId);
+        proto.inputs[side.localName] = alias;
+      }
+    }
     transforms.set(node.id, proto);
     if (proto.environmentId !== "") environmentIds.add(proto.environmentId);
   }
@@ -81,9 +91,10 @@ export function buildDescriptor(plan: Plan, coders: WireCoders, request: Descrip
   });
 
   const windowingIds = new Set<string>();
-  const pcollections = [...used].sort().map((id): [string, PCollection] => {
-    const pcollection = pcollectionOf(plan, id);
-    const coderId = crossing.get(id) ?? pcollection.coderId;
+  const pcollections = [...used, ...aliases.keys()].sort().map((id): [string, PCollection] => {
+    const planId = aliases.get(id) ?? id;
+    const pcollection = pcollectionOf(plan, planId);
+    const coderId = crossing.get(planId) ?? pcollection.coderId;
     coderIds.add(coderId);
     windowingIds.add(pcollection.windowingStrategyId);
     return [id, { ...pcollection, coderId, displayData: [] }];
@@ -129,7 +140,7 @@ export function timerCoderId(plan: Plan, coders: WireCoders, node: PlanNode): st
 
 /** The transform as the harness sees it; coders that its payload names are added to `coderIds`. */
 function describeNode(plan: Plan, coders: WireCoders, node: PlanNode, coderIds: Set<string>): PTransform {
-  const proto: PTransform = { ...node.proto, displayData: [], subtransforms: [] };
+  const proto: PTransform = { ...node.proto, displayData: [], subtransforms: [], inputs: { ...node.proto.inputs } };
   const spec = proto.spec;
   if (spec !== undefined && COMBINE_URNS.has(spec.urn)) {
     coderIds.add(CombinePayload.decode(spec.payload).accumulatorCoderId);

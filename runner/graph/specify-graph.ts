@@ -130,7 +130,6 @@ class Specifier {
         const environment = this.#plan.environments.get(id);
         if (environment === undefined) return [];
         const { urn, payload, capabilities, dependencies } = environment;
-        // Display data of an environment is a list of messages; people need no more than how many there are.
         return [[id, { urn, payload, displayData: [], capabilities, dependencies }]];
       }),
     );

@@ -115,11 +115,11 @@ function checkShape(node: PlanNode, plan: Plan): void {
   if (node.kind !== "sdk" && node.outputs.length !== 1) {
     throw refuse(`${name} must have 1 output, not ${node.outputs.length}.`);
   }
-  const needsKey = node.kind === "group-by-key" || node.proto.spec?.urn === URN.combinePerKey || isStateful(node);
-  if (!needsKey) return;
+  // GroupByKey and CombinePerKey are checked when they are rewritten: what they read may be declared with one coder and
+  // written with another, see unify-coders.
+  if (!isStateful(node)) return;
   const input = plan.pcollections.get(node.mainInputs[0] ?? "");
   const urn = plan.coders.get(input?.coderId ?? "")?.spec?.urn ?? "";
-  // A Redistribute's or Flatten's declared coder may be corrected later; a KV is needed in the end, see unify-coders.
   if (urn !== CODER_URN.kv) {
     throw refuse(`The input of ${name} is not coded as KV but as ${urn || "a coder without URN"}.`);
   }
@@ -143,6 +143,8 @@ class CoderCheck {
     const inside = path.length === 0 ? "" : ` (a component of coder '${path.at(-1)}')`;
     const coder = this.#components.coders[id];
     if (coder === undefined) throw refuse(`Coder '${id}'${inside} of ${owner} is not in the pipeline.`);
+    if (path.length > DEEPEST_CODER)
+      throw refuse(`Coder '${id}' of ${owner} is nested more than ${DEEPEST_CODER} deep.`);
     if (path.includes(id)) throw refuse(`Coder '${id}' of ${owner} is a component of itself.`);
     const needed = COMPONENT_COUNT[coder.spec?.urn ?? ""];
     if (needed !== undefined && coder.componentCoderIds.length !== needed) {
@@ -155,6 +157,8 @@ class CoderCheck {
     this.#whole.add(id);
   }
 }
+
+const DEEPEST_CODER = 200;
 
 const COMPONENT_COUNT: Readonly<Record<string, number>> = {
   [CODER_URN.kv]: 2,

@@ -1,0 +1,307 @@
+"""Writes the pipeline protos (*.pb) that the planner's golden tests read.
+
+Usage: python make_pipelines.py [NAME...]     (needs apache-beam; writes beside this file)
+
+Each pipeline is written as the client submits it with PortableRunner, that is after the client's own optimization,
+unless its name ends in "_raw" (streaming pipelines arrive so). The files are committed: payloads are pickled, so
+making them again changes bytes but no golden file.
+"""
+
+import os
+import sys
+
+import apache_beam as beam
+from apache_beam import coders
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns
+from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.transforms import trigger, userstate, window
+from apache_beam.transforms.timeutil import TimeDomain
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class EvenOdd(beam.DoFn):
+  def process(self, element):
+    if element % 2:
+      yield beam.pvalue.TaggedOutput('odd', element)
+    else:
+      yield element
+
+
+class Ranges(beam.RestrictionProvider):
+  def initial_restriction(self, element):
+    return OffsetRange(0, element)
+
+  def create_tracker(self, restriction):
+    return OffsetRestrictionTracker(restriction)
+
+  def restriction_size(self, element, restriction):
+    return restriction.size()
+
+
+class Expand(beam.DoFn):
+  def process(self, element, tracker=beam.DoFn.RestrictionParam(Ranges())):
+    position = tracker.current_restriction().start
+    while tracker.try_claim(position):
+      yield position
+      position += 1
+
+
+class Count(beam.DoFn):
+  STATE = userstate.CombiningValueStateSpec('count', sum)
+  SEEN = userstate.BagStateSpec('seen', coders.StrUtf8Coder())
+  TIMER = userstate.TimerSpec('flush', TimeDomain.WATERMARK)
+  CLOCK = userstate.TimerSpec('clock', TimeDomain.REAL_TIME)
+
+  def process(
+      self,
+      element,
+      count=beam.DoFn.StateParam(STATE),
+      seen=beam.DoFn.StateParam(SEEN),
+      flush=beam.DoFn.TimerParam(TIMER),
+      clock=beam.DoFn.TimerParam(CLOCK)):
+    count.add(1)
+    flush.set(10)
+    yield element
+
+  @userstate.on_timer(TIMER)
+  def on_flush(self, count=beam.DoFn.StateParam(STATE)):
+    yield count.read()
+
+  @userstate.on_timer(CLOCK)
+  def on_clock(self):
+    pass
+
+
+class Finalizing(beam.DoFn):
+  def process(self, element, finalizer=beam.DoFn.BundleFinalizerParam):
+    finalizer.register(lambda: None)
+    yield element
+
+
+class Odd:
+  """A type that only Python can encode."""
+  def __init__(self, value):
+    self.value = value
+
+
+class NamedWindow(window.BoundedWindow):
+  def __init__(self, end, name):
+    super().__init__(end)
+    self.name = name
+
+  def __hash__(self):
+    return hash((self.end, self.name))
+
+  def __eq__(self, other):
+    return self.end == other.end and self.name == other.name
+
+
+class NamedWindowCoder(coders.Coder):
+  def encode(self, value):
+    return ('%d:%s' % (value.end.micros, value.name)).encode('utf-8')
+
+  def decode(self, encoded):
+    micros, name = encoded.decode('utf-8').split(':', 1)
+    return NamedWindow(window.Timestamp(micros=int(micros)), name)
+
+  def is_deterministic(self):
+    return True
+
+
+class NamedWindows(window.NonMergingWindowFn):
+  def assign(self, context):
+    return [NamedWindow(window.Timestamp(10), 'named')]
+
+  def get_window_coder(self):
+    return NamedWindowCoder()
+
+
+class MergingWindows(window.WindowFn):
+  def assign(self, context):
+    return [NamedWindow(window.Timestamp(10), str(context.element))]
+
+  def merge(self, merge_context):
+    merge_context.merge(merge_context.windows, NamedWindow(window.Timestamp(10), 'all'))
+
+  def get_window_coder(self):
+    return NamedWindowCoder()
+
+
+def create_map_gbk(p):
+  p | beam.Create([('a', 1), ('b', 2)]) | beam.Map(lambda kv: kv).with_output_types(
+      tuple[str, int]) | beam.GroupByKey() | beam.Map(print)
+
+
+def wordcount(p):
+  (
+      p | beam.Create(['to be or not to be'])
+      | 'Split' >> beam.FlatMap(str.split).with_output_types(str)
+      | 'Pair' >> beam.Map(lambda word: (word, 1)).with_output_types(tuple[str, int])
+      | 'Sum' >> beam.CombinePerKey(sum)
+      | 'Format' >> beam.Map(lambda kv: '%s: %d' % kv)
+      | 'Write' >> beam.io.WriteToText('/tmp/out'))
+
+
+wordcount_raw = wordcount
+
+
+def side_inputs(p):
+  side = p | 'Side' >> beam.Create([1, 2])
+  pairs = p | 'Pairs' >> beam.Create([('a', 1)])
+  main = p | 'Main' >> beam.Create([3])
+  doubled = main | 'Double' >> beam.Map(lambda x: 2 * x)
+  doubled | 'UseList' >> beam.Map(lambda x, y: None, beam.pvalue.AsList(side))
+  doubled | 'UseDict' >> beam.Map(lambda x, y: None, beam.pvalue.AsDict(pairs))
+  # What it needs on the side comes out of the stage that produces its main input.
+  doubled | 'UseSelf' >> beam.Map(lambda x, y: None, beam.pvalue.AsIter(doubled))
+  flat = (side, main) | beam.Flatten()
+  doubled | 'UseFlat' >> beam.Map(lambda x, y: None, beam.pvalue.AsIter(flat))
+
+
+def splittable(p):
+  p | beam.Create([4]) | beam.ParDo(Expand()) | 'After' >> beam.Map(lambda x: x)
+
+
+def flatten_coders(p):
+  ints = p | 'Ints' >> beam.Create([1]) | 'I' >> beam.Map(lambda x: x).with_output_types(int)
+  texts = p | 'Texts' >> beam.Create(['a']) | 'T' >> beam.Map(lambda x: x).with_output_types(str)
+  again = texts | beam.Reshuffle()
+  (ints, texts, again) | beam.Flatten() | 'Use' >> beam.Map(lambda x: x)
+
+
+def flatten_same(p):
+  ints = p | 'Ints' >> beam.Create([1])
+  halves = ints | beam.ParDo(EvenOdd()).with_outputs('odd', main='even')
+  (halves.even, halves.odd) | 'Inside' >> beam.Flatten() | 'A' >> beam.Map(lambda x: x)
+  other = p | 'Others' >> beam.Create([2])
+  (ints, ints, other) | 'Twice' >> beam.Flatten() | 'B' >> beam.Map(lambda x: (x, x)) | beam.GroupByKey()
+
+
+def sessions(p):
+  (
+      p | beam.Create([('a', 1)])
+      | beam.WindowInto(window.Sessions(10), accumulation_mode=trigger.AccumulationMode.DISCARDING)
+      | beam.CombinePerKey(sum) | 'Out' >> beam.Map(lambda kv: kv))
+
+
+def element_count_trigger(p):
+  (
+      p | beam.Create([('a', 1)])
+      | beam.WindowInto(
+          window.FixedWindows(10),
+          trigger=trigger.Repeatedly(trigger.AfterCount(2)),
+          accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+          allowed_lateness=60)
+      | beam.CombinePerKey(sum) | 'Out' >> beam.Map(lambda kv: kv))
+
+
+def custom_windows(p):
+  pairs = p | beam.Create([('a', 1)])
+  pairs | 'Named' >> beam.WindowInto(NamedWindows()) | 'G1' >> beam.GroupByKey() | 'O1' >> beam.Map(print)
+  pairs | 'Merging' >> beam.WindowInto(MergingWindows()) | 'G2' >> beam.GroupByKey() | 'O2' >> beam.Map(print)
+
+
+def stateful(p):
+  (
+      p | beam.Create([('a', 1)])
+      | 'Typed' >> beam.Map(lambda kv: kv).with_output_types(tuple[Odd, int])
+      | 'Count' >> beam.ParDo(Count()) | 'Out' >> beam.Map(lambda x: x))
+
+
+def multi_output(p):
+  halves = p | beam.Create([1, 2]) | beam.ParDo(EvenOdd()).with_outputs('odd', main='even')
+  halves.even | 'Even' >> beam.Map(lambda x: (x, 1)) | 'GE' >> beam.GroupByKey()
+  halves.odd | 'Odd' >> beam.Map(lambda x: (Odd(x), 1)).with_output_types(
+      tuple[Odd, int]) | 'GO' >> beam.GroupByKey() | 'UseOdd' >> beam.Map(lambda x: x)
+
+
+def packed_combine(p):
+  values = p | beam.Create([1, 2, 3])
+  with_packing = values | beam.Map(lambda x: ('k', x)).with_output_types(tuple[str, int])
+  with_packing | PackedStats()
+
+
+class PackedStats(beam.PTransform):
+  def expand(self, pairs):
+    low = pairs | 'Min' >> beam.CombinePerKey(min)
+    high = pairs | 'Max' >> beam.CombinePerKey(max)
+    return {'low': low, 'high': high}
+
+  def annotations(self):
+    return {'beam:annotation:apply_combiner_packing:v1': b''}
+
+
+def reshuffle(p):
+  (
+      p | beam.Create([1, 2]) | 'First' >> beam.Reshuffle() | 'Between' >> beam.Map(lambda x: x)
+      | 'Second' >> beam.Reshuffle(num_buckets=2) | 'Pair' >> beam.Map(lambda x: (x, x))
+      | 'Third' >> beam.Reshuffle() | beam.GroupByKey() | 'Out' >> beam.Map(print))
+
+
+def grouped_twice(p):
+  """Groups that two consumers read, one of them on the side."""
+  grouped = p | beam.Create([('a', 1)]) | beam.GroupByKey()
+  grouped | 'Main' >> beam.Map(lambda x: x)
+  p | 'Other' >> beam.Create([1]) | 'Use' >> beam.Map(lambda x, y: x, beam.pvalue.AsDict(grouped))
+
+
+def finalizing(p):
+  p | beam.Create([1]) | beam.ParDo(Finalizing())
+
+
+def pass_through(p):
+  """Composites whose output is their input, and a transform whose output nobody reads."""
+  class Nothing(beam.PTransform):
+    def expand(self, pcoll):
+      return pcoll
+
+  p | beam.Create([1]) | Nothing() | 'Discard' >> beam.Map(lambda x: None)
+
+
+def empty(p):
+  pass
+
+
+PIPELINES = [
+    create_map_gbk,
+    wordcount,
+    side_inputs,
+    splittable,
+    flatten_coders,
+    flatten_same,
+    sessions,
+    element_count_trigger,
+    custom_windows,
+    stateful,
+    multi_output,
+    packed_combine,
+    reshuffle,
+    grouped_twice,
+    finalizing,
+    pass_through,
+    empty,
+]
+
+
+def write(name, make):
+  raw = name.endswith('_raw')
+  options = PipelineOptions(
+      ['--runner=PortableRunner', '--job_endpoint=localhost:1', '--environment_type=EXTERNAL'] +
+      ['--environment_config=localhost:2'] + (['--experiments=pre_optimize=none'] if raw else []))
+  pipeline = beam.Pipeline(options=options)
+  make(pipeline)
+  proto = PortableRunner.get_proto_pipeline(pipeline, options)
+  with open(os.path.join(HERE, name + '.pb'), 'wb') as out:
+    out.write(proto.SerializeToString(deterministic=True))
+
+
+if __name__ == '__main__':
+  named = [(make.__name__, make) for make in PIPELINES] + [('wordcount_raw', wordcount)]
+  named += [(name + '_raw', make) for name, make in named if name in ('splittable', 'element_count_trigger', 'packed_combine')]
+  for name, make in named:
+    if len(sys.argv) < 2 or name in sys.argv[1:]:
+      write(name, make)
+      print(name)
