@@ -6,11 +6,13 @@ import { WeirError } from "../base/errors.ts";
 import type { ExecutionGraph } from "./execution-graph.ts";
 
 export function encodeExecutionGraph(graph: ExecutionGraph): Uint8Array {
-  const json = JSON.stringify(graph, (_key, value: unknown) =>
-    value instanceof Uint8Array
-      ? { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64") }
-      : value,
-  );
+  // Not `value`: a Buffer's own toJSON has turned it into an object by then.
+  const json = JSON.stringify(graph, function replace(this: Record<string, unknown>, key: string, value: unknown) {
+    const raw = this[key];
+    return raw instanceof Uint8Array
+      ? { $bytes: Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString("base64") }
+      : value;
+  });
   return new TextEncoder().encode(json);
 }
 

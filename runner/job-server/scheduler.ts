@@ -15,7 +15,7 @@ import type { Log } from "../base/log.ts";
 import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { BlockingSchedule, type InputPartition, type PlannedTask } from "./blocking-schedule.ts";
-import type { JobExecutor, JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
+import { type JobExecutor, type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
 import { choosePlacement } from "./task-placement.ts";
 import type { RegisteredWorker, WorkerListener, WorkerRegistry } from "./worker-registry.ts";
 
@@ -34,7 +34,6 @@ const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
 const MAX_TASK_ATTEMPTS = 4;
 /** A worker that does not answer is found by its heartbeat; the job does not wait for it. */
 const RELEASE_TIMEOUT_MS = 10_000;
-const IMPORTANCE_WARNING = 4;
 
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
@@ -62,8 +61,7 @@ export class Scheduler implements JobExecutor {
 
   async close(): Promise<void> {
     const executions = [...this.#jobs.values()];
-    for (const execution of executions)
-      execution.end({ kind: "failed", message: "The job server was stopped while the job ran." });
+    for (const execution of executions) execution.end({ kind: "cancelled" });
     await Promise.all(executions.map((execution) => execution.released));
   }
 }
@@ -87,11 +85,11 @@ class JobExecution implements WorkerListener {
     this.#init = init;
     this.#run = run;
     this.#observer = observer;
-    const explicit = run.settings.parallelism > 0;
+    const explicit = run.settings.parallelism;
     this.#schedule = new BlockingSchedule({
       graph: run.graph,
-      parallelism: explicit ? run.settings.parallelism : init.defaultParallelism,
-      explicitParallelism: explicit,
+      parallelism: explicit ?? init.defaultParallelism,
+      explicitParallelism: explicit !== undefined,
       bytesPerSubtask: BYTES_PER_SUBTASK,
       maxTaskAttempts: MAX_TASK_ATTEMPTS,
     });
@@ -192,10 +190,13 @@ class JobExecution implements WorkerListener {
         pipelineOptions: run.pipelineOptionsBytes,
         retrievalToken: run.retrievalToken,
         artifactAddress: run.artifactAddress,
-        maxParallelism: run.settings.maxParallelism > 0 ? run.settings.maxParallelism : DEFAULT_MAX_PARALLELISM,
-        sdkWorkerParallelism: run.settings.sdkWorkerParallelism,
+        maxParallelism: run.settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM,
+        sdkWorkerParallelism: Math.max(1, run.settings.sdkWorkerParallelism),
         settings: Buffer.from(
-          JSON.stringify({ maxBundleElements: run.settings.maxBundleSize, loopback: run.settings.loopback }),
+          JSON.stringify({
+            maxBundleElements: Math.max(1, run.settings.maxBundleSize),
+            loopback: run.settings.environmentType === "LOOPBACK",
+          }),
         ),
       },
     });
@@ -225,7 +226,7 @@ class JobExecution implements WorkerListener {
     this.#waitingRelease.get(worker.workerId)?.();
     if (!this.#opened.delete(worker.workerId) || this.#ended) return;
     const cancelled = this.#schedule.workerLost(worker.workerId);
-    this.#observer.message(IMPORTANCE_WARNING, `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
+    this.#observer.message("WARNING", `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
     this.#cancel(cancelled);
     this.#advance();
   }
@@ -240,7 +241,7 @@ class JobExecution implements WorkerListener {
         break;
       case "jobMessage":
         if (message.value.jobId === this.#run.jobId)
-          this.#observer.message(message.value.importance, message.value.text);
+          this.#observer.message(messageImportance(message.value.importance), message.value.text);
         break;
       case "jobReleased":
         if (message.value.jobId === this.#run.jobId) this.#waitingRelease.get(worker.workerId)?.();
@@ -278,7 +279,7 @@ class JobExecution implements WorkerListener {
         return;
       }
       if (decision.kind === "restart") {
-        this.#observer.message(IMPORTANCE_WARNING, `Task ${attemptId} runs again: ${message}`);
+        this.#observer.message("WARNING", `Task ${attemptId} runs again: ${message}`);
         this.#cancel(decision.cancel);
       }
     }
