@@ -7,12 +7,7 @@ import type { ExecutionGraph } from "./execution-graph.ts";
 
 export function encodeExecutionGraph(graph: ExecutionGraph): Uint8Array {
   // Not `value`: a Buffer's own toJSON has turned it into an object by then.
-  const json = JSON.stringify(graph, function replace(this: Record<string, unknown>, key: string, value: unknown) {
-    const raw = this[key];
-    return raw instanceof Uint8Array
-      ? { $bytes: Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString("base64") }
-      : value;
-  });
+  const json = JSON.stringify(graph, replace);
   return new TextEncoder().encode(json);
 }
 
@@ -24,6 +19,13 @@ export function decodeExecutionGraph(bytes: Uint8Array): ExecutionGraph {
     const message = `The ${bytes.byteLength} bytes given as an execution graph are none.`;
     throw new WeirError({ code: "INTERNAL", domain: "internal", message, cause: thrown });
   }
+}
+
+/** Looks at the property itself: what a Buffer's own toJSON has made of it comes as `value`. */
+function replace(this: unknown, key: string, value: unknown): unknown {
+  const original = (this as Readonly<Record<string, unknown>>)[key];
+  if (!(original instanceof Uint8Array)) return value;
+  return { $bytes: Buffer.from(original.buffer, original.byteOffset, original.byteLength).toString("base64") };
 }
 
 function revive(this: unknown, _key: string, value: unknown): unknown {
