@@ -1,0 +1,50 @@
+# Weir. `make` alone lists the targets. A host needs make, Python 3.10+ with venv, and any Node with npm: the scripts
+# run on the Node 24 that npm installs as an optional dependency.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$(PATH)
+PYTHON ?= python3
+CONFORMANCE_FLAGS ?=
+BENCH_FLAGS ?=
+
+.PHONY: help build demo test lint conformance conformance-all bench proto clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+# npm ci empties node_modules first, so it runs only where what is installed does not match the lock file.
+node_modules/.stamp: package-lock.json
+	@npm ls >/dev/null 2>&1 || npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.venv/.stamp: conformance/requirements.txt
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r conformance/requirements.txt
+	@touch $@
+
+build: node_modules/.stamp ## install packages, compile to dist/
+	tsc -p tsconfig.build.json
+
+demo: build .venv/.stamp ## Beam's wordcount on Weir
+	@python test/demo/run_demo.py
+
+lint: node_modules/.stamp ## oxlint, import rules, prettier, types, tidy
+	@node test/lint/run-lint.ts
+
+test: build .venv/.stamp ## lint, unit tests and conformance, as in CI
+	@node test/run-all.ts
+
+conformance: build .venv/.stamp ## Beam's own suites, the cells that CI runs
+	python conformance/run.py --plan ci $(CONFORMANCE_FLAGS)
+
+conformance-all: build .venv/.stamp ## every suite in every environment; writes conformance/SCOREBOARD.md
+	python conformance/run.py --plan all $(CONFORMANCE_FLAGS)
+
+bench: build .venv/.stamp ## Weir and Prism on the same pipelines
+	python test/bench/bench.py $(BENCH_FLAGS)
+
+proto: node_modules/.stamp ## regenerate proto/gen
+	./proto/generate.sh
+
+clean: ## remove what the build and the tests made (packages stay)
+	rm -rf dist coverage .cache/conformance .cache/bench .pytest_cache
