@@ -1,0 +1,302 @@
+/**
+ * The jobs of a server: prepared ones in memory, running ones with their executor, finished ones in the store. What
+ * the Job API does, without the gRPC.
+ *
+ * Invariants: a preparation runs at most once; prepared jobs, and finished ones, are kept up to a number; what a job
+ * staged is released when it is over.
+ */
+import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
+import { randomId, type Clock } from "../base/clock.ts";
+import { userError, WeirError } from "../base/errors.ts";
+import type { JobId, PreparationId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import type { EnvironmentSpec, ExecutionGraph } from "../graph/execution-graph.ts";
+import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
+import { Job } from "./job.ts";
+import { JobEventLog } from "./job-event-log.ts";
+import type { JobExecutor } from "./job-executor.ts";
+import { jobSettings } from "./job-settings.ts";
+import { isTerminal, type JobState } from "./job-state.ts";
+import type { JobStore, JobSummary } from "./job-store.ts";
+import { type OptionValues, readOptions } from "./pipeline-options.ts";
+
+export interface JobRegistryInit {
+  readonly store: JobStore;
+  readonly executor: JobExecutor;
+  readonly staging: ArtifactStaging;
+  /** Of the artifact services, HOST:PORT. */
+  readonly artifactAddress: string;
+  /** Pipeline bytes to plan. @throws WeirError INVALID_ARGUMENT */
+  readonly buildGraph: (pipeline: Uint8Array) => ExecutionGraph;
+  /** Finished jobs that are kept. */
+  readonly historySize: number;
+  readonly cleanArtifactsPerJob: boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface PrepareRequest {
+  /** Encoded Pipeline. */
+  readonly pipeline: Uint8Array;
+  /** Encoded google.protobuf.Struct. */
+  readonly options: Uint8Array;
+  readonly jobName: string;
+}
+
+interface Preparation extends PrepareRequest {
+  readonly preparationId: PreparationId;
+  readonly stagingToken: string;
+  readonly graph: ExecutionGraph;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly values: OptionValues;
+}
+
+/** Prepared jobs that were never run; the oldest is dropped beyond it. */
+const MAX_PREPARATIONS = 200;
+/** Preparations that were run, kept so that a second Run is told the truth. */
+const MAX_USED_PREPARATIONS = 1_000;
+/** So long the jobs may take to end when the server does. */
+const CLOSE_GRACE_MS = 8_000;
+
+export class JobRegistry {
+  readonly #init: JobRegistryInit;
+  readonly #preparations = new Map<PreparationId, Preparation>();
+  /** Undefined while Run is waiting for the artifacts. */
+  readonly #used = new Map<PreparationId, JobId | undefined>();
+  readonly #live = new Map<JobId, { readonly job: Job; readonly ended: Promise<void> }>();
+  #closing = false;
+
+  private constructor(init: JobRegistryInit) {
+    this.#init = init;
+  }
+
+  /** Jobs that ran when the last server on the store died become FAILED and say so. */
+  static open(init: JobRegistryInit): JobRegistry {
+    for (const { jobId, state } of init.store.jobs()) {
+      if (isTerminal(state)) continue;
+      const sequence = (init.store.events(jobId).at(-1)?.sequence ?? 0) + 1;
+      const timeMs = init.clock.nowMs();
+      const text = `The job server ended while the job was ${state}; the job was not taken up again. Submit it again.`;
+      init.store.appendEvents(jobId, [
+        { kind: "message", sequence, timeMs, importance: "ERROR", text },
+        { kind: "state", sequence: sequence + 1, timeMs, state: "FAILED" },
+      ]);
+    }
+    init.store.prune(init.historySize);
+    return new JobRegistry(init);
+  }
+
+  /** @throws WeirError INVALID_ARGUMENT for a pipeline that cannot run or an option of the wrong type. */
+  async prepare(request: PrepareRequest): Promise<{ preparationId: PreparationId; stagingToken: string }> {
+    this.#assertOpen();
+    const fields = decodeOptions(request.options);
+    const values = readOptions(fields);
+    const graph = this.#init.buildGraph(request.pipeline);
+    const jobName = nameOf(request.jobName, values);
+    const unique = randomId();
+    const preparationId = `${slugOf(jobName)}-preparation-${unique}` as PreparationId;
+    const stagingToken = `staging-${unique}`;
+    const dependencies = Object.entries(graph.environments).map(
+      ([id, environment]) => [id, environment.dependencies] as const,
+    );
+    this.#init.staging.register(stagingToken, new Map(dependencies));
+    this.#preparations.set(preparationId, { ...request, jobName, preparationId, stagingToken, graph, fields, values });
+    await this.#dropOldPreparations();
+    return { preparationId, stagingToken };
+  }
+
+  async #dropOldPreparations(): Promise<void> {
+    for (const [preparationId, { stagingToken }] of this.#preparations) {
+      if (this.#preparations.size <= MAX_PREPARATIONS) return;
+      if (this.#used.has(preparationId)) continue;
+      this.#preparations.delete(preparationId);
+      await this.#init.staging.forget(stagingToken);
+    }
+  }
+
+  /**
+   * Starts a prepared job.
+   * @throws WeirError NOT_FOUND for an unknown preparation, FAILED_PRECONDITION for one that was run or lacks artifacts.
+   */
+  async run(preparationId: PreparationId): Promise<JobId> {
+    this.#assertOpen();
+    if (this.#used.has(preparationId)) {
+      throw userError(
+        "FAILED_PRECONDITION",
+        `Preparation ${preparationId} was run already, as job ${this.#used.get(preparationId) ?? "(starting)"}.`,
+        "Submit the pipeline again to run it again.",
+      );
+    }
+    const preparation = this.#preparations.get(preparationId);
+    if (preparation === undefined) {
+      throw userError(
+        "NOT_FOUND",
+        `There is no prepared job ${JSON.stringify(preparationId)}.`,
+        "Call Prepare first; what is prepared is lost when the server ends.",
+      );
+    }
+    this.#used.set(preparationId, undefined);
+    try {
+      const staged = await this.#init.staging.stagedDependencies(preparation.stagingToken);
+      this.#assertOpen();
+      const jobId = this.#start(preparation, staged);
+      this.#preparations.delete(preparationId);
+      this.#used.set(preparationId, jobId);
+      const oldest = this.#used.keys().next();
+      if (this.#used.size > MAX_USED_PREPARATIONS && oldest.done !== true) this.#used.delete(oldest.value);
+      return jobId;
+    } catch (thrown) {
+      this.#used.delete(preparationId);
+      throw thrown;
+    }
+  }
+
+  #start(preparation: Preparation, staged: DependencySets): JobId {
+    const { store, clock, log, executor, artifactAddress } = this.#init;
+    const { jobName, pipeline, options, values, fields, stagingToken } = preparation;
+    const graph = withDependencies(preparation.graph, staged);
+    const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
+    const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
+    store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph) });
+    const job = new Job({ summary, store, clock, log });
+    for (const sentence of values.ineffective()) job.message("WARNING", sentence);
+    const ended = job
+      .run(executor, {
+        jobId,
+        jobName,
+        graph,
+        settings: jobSettings(values),
+        pipelineOptions: fields,
+        pipelineOptionsBytes: options,
+        retrievalToken: stagingToken,
+        artifactAddress,
+      })
+      .then(() => this.#retire(job, stagingToken))
+      .catch((thrown: unknown) => log.error({ err: thrown, job: jobId }, "retiring a job failed"));
+    this.#live.set(jobId, { job, ended });
+    return jobId;
+  }
+
+  async #retire(job: Job, stagingToken: string): Promise<void> {
+    this.#live.delete(job.jobId);
+    this.#init.store.prune(this.#init.historySize);
+    if (this.#init.cleanArtifactsPerJob) await this.#init.staging.forget(stagingToken);
+  }
+
+  /** @throws WeirError NOT_FOUND */
+  state(jobId: JobId): { readonly state: JobState; readonly timeMs: number } {
+    const states = this.events(jobId).states;
+    const last = states.at(-1);
+    if (last === undefined) throw this.#unknown(jobId);
+    return last;
+  }
+
+  /** Kept jobs, oldest first. */
+  jobs(): JobSummary[] {
+    return this.#init.store.jobs();
+  }
+
+  /** History, and news while the job is running. @throws WeirError NOT_FOUND */
+  events(jobId: JobId): JobEventLog {
+    const live = this.#live.get(jobId);
+    if (live !== undefined) return live.job.events;
+    const events = this.#init.store.events(jobId);
+    if (events.length === 0) throw this.#unknown(jobId);
+    return JobEventLog.of(events);
+  }
+
+  /** As submitted, byte for byte. @throws WeirError NOT_FOUND */
+  pipeline(jobId: JobId): Uint8Array {
+    return this.#known(jobId, this.#init.store.pipeline(jobId));
+  }
+
+  /** The encoded execution graph. @throws WeirError NOT_FOUND */
+  plan(jobId: JobId): Uint8Array {
+    return this.#known(jobId, this.#init.store.plan(jobId));
+  }
+
+  /** Encoded GetJobMetricsResponse. @throws WeirError NOT_FOUND */
+  metrics(jobId: JobId): Uint8Array {
+    const live = this.#live.get(jobId);
+    if (live !== undefined) return live.job.encodedMetrics;
+    this.#known(jobId, this.#init.store.job(jobId));
+    return this.#init.store.metrics(jobId) ?? new Uint8Array(0);
+  }
+
+  /** Asks for the job's end. @returns its state now: CANCELLING, or the terminal one. @throws WeirError NOT_FOUND */
+  cancel(jobId: JobId): JobState {
+    const live = this.#live.get(jobId);
+    if (live === undefined) return this.state(jobId).state;
+    if (live.job.cancelling()) {
+      live.job.message("BASIC", "The job was cancelled by request.");
+      this.#init.executor.cancel(jobId).catch((thrown: unknown) => {
+        this.#init.log.error({ err: thrown, job: jobId }, "cancelling a job failed");
+      });
+    }
+    return live.job.state;
+  }
+
+  /** Ends what runs, as failed, and waits for it. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const grace = new AbortController();
+    const live = [...this.#live.values()];
+    for (const { job } of live) {
+      job.message("WARNING", "The job server is ending: the job is cancelled.");
+      this.cancel(job.jobId);
+    }
+    const ended = Promise.all(live.map((entry) => entry.ended));
+    const late = this.#init.clock.sleep(CLOSE_GRACE_MS, grace.signal).catch(() => undefined);
+    await Promise.race([ended, late]);
+    grace.abort();
+    for (const { job } of live) job.finish({ kind: "cancelled" });
+  }
+
+  #assertOpen(): void {
+    if (!this.#closing) return;
+    throw new WeirError({ code: "UNAVAILABLE", domain: "external", message: "The job server is ending.", retry: true });
+  }
+
+  #known<Value>(jobId: JobId, value: Value | undefined): Value {
+    if (value === undefined) throw this.#unknown(jobId);
+    return value;
+  }
+
+  #unknown(jobId: string): WeirError {
+    if (this.#preparations.has(jobId as PreparationId) || this.#used.has(jobId as PreparationId))
+      return userError("NOT_FOUND", `${jobId} is a preparation id; use the job id that Run returned.`);
+    return userError(
+      "NOT_FOUND",
+      `There is no job ${JSON.stringify(jobId)}.`,
+      `The server keeps the last ${this.#init.historySize} finished jobs.`,
+    );
+  }
+}
+
+function decodeOptions(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    return Struct.unwrap(Struct.decode(bytes));
+  } catch (cause) {
+    const message = "The pipeline options are not a google.protobuf.Struct.";
+    throw new WeirError({ code: "INVALID_ARGUMENT", domain: "user", message, cause });
+  }
+}
+
+/** Python always submits as "job"; the user's own name is an option there. */
+function nameOf(submitted: string, values: OptionValues): string {
+  const chosen = submitted === "" || submitted === "job" ? values.string("job_name") : submitted;
+  return chosen === undefined || chosen === "" ? "job" : chosen;
+}
+
+/** Safe in file names and on command lines. */
+function slugOf(name: string): string {
+  return name.replace(/[^A-Za-z0-9_-]+/g, "-").slice(0, 40) || "job";
+}
+
+function withDependencies(graph: ExecutionGraph, staged: DependencySets): ExecutionGraph {
+  const environments: Record<string, EnvironmentSpec> = {};
+  for (const [id, environment] of Object.entries(graph.environments))
+    environments[id] = { ...environment, dependencies: staged.get(id) ?? environment.dependencies };
+  return { ...graph, environments };
+}

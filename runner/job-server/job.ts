@@ -1,0 +1,175 @@
+/**
+ * A job from Run to its terminal state: moves it through the state table, writes what happens to the store before
+ * telling subscribers, and turns the executor's outcome into the last message and state.
+ *
+ * Invariant: of a failed job the ERROR message that says why is the last message before FAILED, since that is what the
+ * stock client raises.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { JobId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { boundedText, type JobEvent, JobEventLog } from "./job-event-log.ts";
+import type { JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
+import { encodeJobMetrics } from "./job-metrics.ts";
+import { assertTransition, isTerminal, type JobState } from "./job-state.ts";
+import type { JobStore, JobSummary } from "./job-store.ts";
+
+export interface JobInit {
+  readonly summary: JobSummary;
+  readonly store: JobStore;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Messages that wait for their batch to be written. */
+const MAX_UNWRITTEN = 500;
+
+export class Job implements JobObserver {
+  readonly jobId: JobId;
+  readonly events = new JobEventLog();
+  readonly #summary: JobSummary;
+  readonly #store: JobStore;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #finished = Promise.withResolvers<void>();
+  #state: JobState = "STOPPED";
+  #metrics: Uint8Array = new Uint8Array(0);
+  #unwritten: JobEvent[] = [];
+  #keptFrom: number | undefined;
+  #flushScheduled = false;
+
+  constructor(init: JobInit) {
+    this.#summary = init.summary;
+    this.#store = init.store;
+    this.#clock = init.clock;
+    this.#log = init.log.child({ job: init.summary.jobId });
+    this.jobId = init.summary.jobId;
+    this.#append({ kind: "state", ...this.#stamp(), state: "STOPPED" });
+    this.#flush();
+  }
+
+  get state(): JobState {
+    return this.#state;
+  }
+
+  get summary(): JobSummary {
+    return { ...this.#summary, state: this.#state };
+  }
+
+  /** Encoded GetJobMetricsResponse. */
+  get encodedMetrics(): Uint8Array {
+    return this.#metrics;
+  }
+
+  /** Resolves when the job is terminal. */
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Runs it to its end; never rejects. */
+  async run(executor: JobExecutor, run: JobRun): Promise<void> {
+    this.#transition("STARTING");
+    let outcome: JobOutcome;
+    try {
+      outcome = await executor.execute(run, this);
+    } catch (thrown) {
+      this.#log.error({ err: thrown }, "the executor threw");
+      outcome = {
+        kind: "failed",
+        message: `Weir failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
+      };
+    }
+    this.finish(outcome);
+  }
+
+  /** The terminal state for an outcome. Does nothing when the job is terminal already. */
+  finish(outcome: JobOutcome): void {
+    if (isTerminal(this.#state)) return;
+    switch (outcome.kind) {
+      case "done":
+        this.#transition("DONE");
+        break;
+      case "failed":
+        if (this.#state === "CANCELLING") {
+          this.message("WARNING", outcome.message);
+          this.#transition("CANCELLED");
+        } else {
+          this.message("ERROR", outcome.message);
+          this.#transition("FAILED");
+        }
+        break;
+      case "cancelled":
+        this.cancelling();
+        this.#transition("CANCELLED");
+        break;
+    }
+    this.#finished.resolve();
+  }
+
+  /** Goes to CANCELLING unless the job is there or terminal. @returns true when it did. */
+  cancelling(): boolean {
+    if (isTerminal(this.#state) || this.#state === "CANCELLING" || this.#state === "STOPPED") return false;
+    this.#transition("CANCELLING");
+    return true;
+  }
+
+  running(): void {
+    if (this.#state === "STARTING") this.#transition("RUNNING");
+  }
+
+  message(importance: MessageImportance, text: string): void {
+    if (isTerminal(this.#state)) return;
+    this.#append({ kind: "message", ...this.#stamp(), importance, text: boundedText(text) });
+    if (this.#unwritten.length >= MAX_UNWRITTEN) this.#flush();
+    else this.#scheduleFlush();
+  }
+
+  metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void {
+    if (!isTerminal(this.#state)) this.#metrics = encodeJobMetrics(attempted, committed);
+  }
+
+  #transition(state: JobState): void {
+    assertTransition(this.#state, state);
+    this.#state = state;
+    this.#log.info({ state }, "job state");
+    const event: JobEvent = { kind: "state", ...this.#stamp(), state };
+    const terminal = isTerminal(state);
+    // Durable first, then told.
+    this.#unwritten.push(event);
+    this.#flush();
+    this.events.append(event);
+    if (terminal) this.events.end();
+  }
+
+  #stamp(): { sequence: number; timeMs: number } {
+    return { sequence: this.events.nextSequence, timeMs: this.#clock.nowMs() };
+  }
+
+  #append(event: JobEvent): void {
+    this.#unwritten.push(event);
+    this.#keptFrom = this.events.append(event) ?? this.#keptFrom;
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(() => {
+      this.#flushScheduled = false;
+      // A store that is closed has had its last flush with the terminal state.
+      if (this.#unwritten.length > 0) this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const events = this.#unwritten;
+    this.#unwritten = [];
+    try {
+      this.#store.appendEvents(this.jobId, events, this.#keptFrom);
+      if (isTerminal(this.#state)) this.#store.setMetrics(this.jobId, this.#metrics);
+    } catch (thrown) {
+      // A full disk must not end jobs that run: subscribers still see the events, only a restart forgets them.
+      this.#log.error({ err: thrown, count: events.length }, "events of the job could not be stored");
+    }
+    this.#keptFrom = undefined;
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * Every pipeline option that Weir knows: those of Beam's FlinkPipelineOptions under their Python names, with Flink's
+ * types and defaults exactly, and those of the SDKs that a runner has to read.
+ *
+ * The stock Python client drops an option that DescribePipelineOptions does not name, and registers a BOOLEAN whose
+ * default is "true" as `store_false`: a default that differs from Flink's would turn a user's flag around.
+ * Source: FlinkPipelineOptions.java, VersionDependentFlinkPipelineOptions.java; pipeline_options.py for the SDK's.
+ */
+
+export type OptionType = "STRING" | "BOOLEAN" | "INTEGER" | "ARRAY";
+
+/**
+ * - `honoured`: does what it says.
+ * - `not-yet`: accepted; a job that sets it is told that it has no effect yet.
+ * - `not-applicable`: about something that Weir does not have; a job that sets it is told so.
+ * - `client`: read by the SDK; nothing to say.
+ */
+export type OptionEffect = "honoured" | "not-yet" | "not-applicable" | "client";
+
+export interface OptionSpec {
+  readonly name: string;
+  readonly type: OptionType;
+  /** As DescribePipelineOptions gives it; undefined where there is none. */
+  readonly defaultValue: string | undefined;
+  readonly description: string;
+  readonly effect: OptionEffect;
+  /** Told to clients by DescribePipelineOptions; false where the SDK itself defines it. */
+  readonly described: boolean;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  /** Values beside the range, such as -1 for "not set". */
+  readonly alsoAllowed?: readonly number[];
+  readonly choices?: readonly string[];
+}
+
+type Limits = Pick<OptionSpec, "minimum" | "maximum" | "alsoAllowed" | "choices">;
+
+function option(
+  effect: OptionEffect,
+  name: string,
+  type: OptionType,
+  defaultValue: string | undefined,
+  description: string,
+  limits: Limits = {},
+): OptionSpec {
+  return { name, type, defaultValue, description, effect, described: true, ...limits };
+}
+
+function sdkOption(name: string, type: OptionType, defaultValue: string | undefined, limits: Limits = {}): OptionSpec {
+  return { name, type, defaultValue, description: "", effect: "client", described: false, ...limits };
+}
+
+const POSITIVE_OR_UNSET: Limits = { minimum: 1, alsoAllowed: [-1] };
+const COUNT_OR_UNSET: Limits = { minimum: 0, alsoAllowed: [-1] };
+/** As Flink's KeyGroupRangeAssignment.UPPER_BOUND_MAX_PARALLELISM. */
+const MAX_KEY_GROUPS = 32_768;
+
+const PARALLELISM: readonly OptionSpec[] = [
+  option("not-applicable", "flink_master", "STRING", "[auto]", "Address of a Flink master. Weir runs the job itself."),
+  option("honoured", "parallelism", "INTEGER", "-1", "Subtasks of each stage; -1 lets the runner choose.", {
+    minimum: 1,
+    maximum: MAX_KEY_GROUPS,
+    alsoAllowed: [-1],
+  }),
+  option("honoured", "max_parallelism", "INTEGER", "-1", "Key groups: the most that a job can be rescaled to.", {
+    minimum: 1,
+    maximum: MAX_KEY_GROUPS,
+    alsoAllowed: [-1],
+  }),
+  option("not-applicable", "flink_conf_dir", "STRING", undefined, "Directory of a Flink configuration."),
+  option("not-applicable", "attached_mode", "BOOLEAN", "true", "Whether a Flink client waits for its job."),
+  option("not-applicable", "job_check_interval_in_secs", "INTEGER", "5", "How often a Flink client polls its job."),
+];
+
+const CHECKPOINTS: readonly OptionSpec[] = [
+  option("not-yet", "checkpointing_interval", "INTEGER", "-1", "Milliseconds between checkpoints; -1 is off.", {
+    minimum: 1,
+    alsoAllowed: [-1],
+  }),
+  option("not-yet", "checkpointing_mode", "STRING", "EXACTLY_ONCE", "EXACTLY_ONCE or AT_LEAST_ONCE.", {
+    choices: ["EXACTLY_ONCE", "AT_LEAST_ONCE"],
+  }),
+  option("not-yet", "checkpoint_timeout_millis", "INTEGER", "-1", "A checkpoint that takes longer is aborted.", {
+    ...POSITIVE_OR_UNSET,
+  }),
+  option(
+    "not-yet",
+    "min_pause_between_checkpoints",
+    "INTEGER",
+    "-1",
+    "Milliseconds from one checkpoint's end to the next.",
+    {
+      ...COUNT_OR_UNSET,
+    },
+  ),
+  option("not-yet", "num_concurrent_checkpoints", "INTEGER", "1", "Checkpoints that may run at once.", { minimum: 1 }),
+  option("not-yet", "fail_on_checkpointing_errors", "BOOLEAN", "true", "Whether a failed checkpoint fails its job."),
+  option(
+    "not-yet",
+    "finish_bundle_before_checkpointing",
+    "BOOLEAN",
+    "false",
+    "End running bundles before a checkpoint.",
+  ),
+  option("not-yet", "unaligned_checkpoint_enabled", "BOOLEAN", "false", "Checkpoint barriers may overtake data."),
+  option("not-yet", "force_unaligned_checkpoint_enabled", "BOOLEAN", "false", "Unaligned whatever the job's graph."),
+  option("not-yet", "externalized_checkpoints_enabled", "BOOLEAN", "false", "Keep checkpoints beyond their job."),
+  option("not-yet", "retain_externalized_checkpoints_on_cancellation", "BOOLEAN", "false", "Also of a cancelled job."),
+  option("not-yet", "report_checkpoint_duration", "STRING", undefined, "Metric namespace for the time of checkpoints."),
+];
+
+const STATE: readonly OptionSpec[] = [
+  option("not-yet", "state_backend", "STRING", undefined, "rocksdb or filesystem in Flink."),
+  option("not-yet", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
+  option("not-applicable", "state_backend_factory", "STRING", undefined, "Java class of a Flink state backend."),
+  option("not-yet", "savepoint_path", "STRING", undefined, "Savepoint to start from."),
+  option(
+    "not-yet",
+    "allow_non_restored_state",
+    "BOOLEAN",
+    "false",
+    "Savepoint state that the pipeline lacks is dropped.",
+  ),
+  option("not-yet", "enable_stable_input_drain", "BOOLEAN", "false", "Drain also with stages that need stable input."),
+];
+
+const RESTART: readonly OptionSpec[] = [
+  option("not-yet", "number_of_execution_retries", "INTEGER", "-1", "Restarts of a failed job.", { ...COUNT_OR_UNSET }),
+  option("not-yet", "execution_retry_delay", "INTEGER", "-1", "Milliseconds between restarts.", { ...COUNT_OR_UNSET }),
+];
+
+const BUNDLES: readonly OptionSpec[] = [
+  // Flink computes these two defaults, so they have no text.
+  option("honoured", "max_bundle_size", "INTEGER", undefined, "Elements of a bundle: 1000, in batch 1000000.", {
+    minimum: 1,
+  }),
+  option("honoured", "max_bundle_time_mills", "INTEGER", undefined, "Milliseconds of a bundle: 1000, in batch 10000.", {
+    minimum: 1,
+  }),
+];
+
+const SOURCES: readonly OptionSpec[] = [
+  option("not-yet", "shutdown_sources_after_idle_ms", "INTEGER", "-1", "End sources that were idle for so long.", {
+    ...COUNT_OR_UNSET,
+  }),
+  option("not-yet", "auto_watermark_interval", "INTEGER", undefined, "Milliseconds between watermarks.", {
+    minimum: 0,
+  }),
+  option(
+    "not-applicable",
+    "latency_tracking_interval",
+    "INTEGER",
+    "0",
+    "Milliseconds between Flink's latency markers.",
+  ),
+  option(
+    "not-applicable",
+    "file_input_split_max_size_m_b",
+    "INTEGER",
+    "0",
+    "Largest split of a file, for Java's Read.",
+  ),
+];
+
+const EXECUTION: readonly OptionSpec[] = [
+  option("not-applicable", "object_reuse", "BOOLEAN", "false", "Elements are bytes in Weir: there is nothing to copy."),
+  option("not-applicable", "operator_chaining", "BOOLEAN", "true", "Flink's chaining. Weir always fuses."),
+  option("not-applicable", "faster_copy", "BOOLEAN", "false", "Elements are bytes in Weir: there is nothing to copy."),
+  option("not-applicable", "re_iterable_group_by_key_result", "BOOLEAN", "false", "Groups can always be read again."),
+  option(
+    "not-applicable",
+    "execution_mode_for_batch",
+    "STRING",
+    "PIPELINED",
+    "Weir's batch exchange is always blocking.",
+  ),
+  option("not-applicable", "auto_balance_write_files_sharding_enabled", "BOOLEAN", "false", "For Java's WriteFiles."),
+  option("not-yet", "disable_metrics", "BOOLEAN", "false", "Do not collect metrics."),
+  option("not-applicable", "disable_metric_accumulator", "BOOLEAN", "false", "Flink's accumulators."),
+  option("not-yet", "shutdown_sources_on_final_watermark", "BOOLEAN", "false", "End sources at the final watermark."),
+  option("not-applicable", "use_data_stream_for_batch", "BOOLEAN", "false", "Flink's choice of API."),
+  option("not-applicable", "force_slot_sharing_group", "BOOLEAN", "true", "Flink's slot sharing."),
+  option("not-applicable", "files_to_stage", "ARRAY", undefined, "Jars for a Flink cluster."),
+  option("honoured", "streaming", "BOOLEAN", "false", "Run as a streaming job."),
+];
+
+/** Of the SDKs, and of Python's FlinkRunnerOptions and PortableOptions. */
+const SDK: readonly OptionSpec[] = [
+  sdkOption("sdk_worker_parallelism", "INTEGER", "1", { minimum: 0, maximum: 1_024 }),
+  sdkOption("environment_type", "STRING", undefined),
+  sdkOption("experiments", "ARRAY", undefined),
+  sdkOption("job_name", "STRING", undefined),
+];
+
+/** All of them, in the order in which DescribePipelineOptions lists them. */
+export const OPTION_TABLE: readonly OptionSpec[] = [
+  ...PARALLELISM,
+  ...CHECKPOINTS,
+  ...STATE,
+  ...RESTART,
+  ...BUNDLES,
+  ...SOURCES,
+  ...EXECUTION,
+  ...SDK,
+];
