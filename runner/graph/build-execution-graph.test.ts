@@ -246,3 +246,30 @@ test("a pipeline of ten thousand transforms in a row is planned without deep rec
   const graph = buildExecutionGraph(small.pipeline);
   t.is(graph.vertices[0]?.stage?.transforms.length, 10_000);
 });
+
+test("a Flatten of two coders is written with its own, by an identity only where others read the old one", (t) => {
+  const small = new SmallPipeline();
+  const a = small.parDo("A", small.impulse("ImpulseA"));
+  const b = small.parDo("B", small.impulse("ImpulseB"));
+  for (const id of [a, b]) small.components.pcollections[id]!.coderId = "pickled";
+  small.parDo("Other", b, [a]);
+  small.parDo("Use", small.groupByKey("Group", small.flatten("Flatten", [a, b])));
+  const graph = buildExecutionGraph(small.pipeline);
+  const group = graph.vertices.find((vertex) => vertex.head.kind === "group-by-key");
+  const read = (group?.inputs ?? []).map((id) => graph.datasets[id]);
+  t.deepEqual(
+    read.map((dataset) => [dataset?.pcollectionId, graph.coders[dataset?.coderId ?? ""]?.components[0]]),
+    [
+      ["Flatten.out/Transcode/0", "kv"],
+      ["Flatten.out/Transcode/1", "kv"],
+    ],
+  );
+  const alone = new SmallPipeline();
+  const c = alone.parDo("C", alone.impulse("ImpulseC"));
+  alone.components.pcollections[c]!.coderId = "pickled";
+  alone.parDo("Use", alone.groupByKey("Group", alone.reshuffle("Reshuffle", c)));
+  const transforms = buildExecutionGraph(alone.pipeline).vertices.map(({ stage }) =>
+    stage?.transforms.map(({ id }) => id),
+  );
+  t.deepEqual(transforms, [["C"], ["Use"]]);
+});

@@ -1,10 +1,13 @@
 /**
- * Makes declared coders agree with the bytes that really flow. The runner changes no bytes, so what comes out of a
- * GroupByKey or a Redistribute, or out of a Flatten whose inputs all share a coder, is coded as it went in, whatever
- * coder the client inferred for the output.
+ * Makes declared coders agree with the bytes that really flow. The runner changes no bytes, so:
  *
- * Where a Flatten's inputs differ, those that are not coded as its output get an identity in their own SDK, which
- * decodes and encodes them: a Flatten with one input.
+ * - What comes out of a GroupByKey is coded as it went in, whatever coder the client inferred for the output.
+ * - What goes into a Flatten or a Redistribute under another coder than comes out is encoded with the latter from the
+ *   start, where nothing else reads it; otherwise it gets an identity in its own SDK, which decodes and encodes it: a
+ *   Flatten with one input. The declared coder is not just replaced by the one that went in: clients declare, for what
+ *   is to be grouped, a KV with a deterministic key.
+ *
+ * Source: Beam's fn_api_runner/translations.py, `fix_flatten_coders`.
  */
 import { userError } from "../../base/errors.ts";
 import {
@@ -18,22 +21,21 @@ import {
   sortedEntries,
   unusedId,
 } from "../plan-node.ts";
-import { CODER_URN } from "../urns.ts";
+import { CODER_URN, URN } from "../urns.ts";
 import type { WireCoders } from "../wire-coders.ts";
 
 /** Expects nodes sorted by dependency, so that a changed coder reaches what comes after. */
 export function unifyCoders(plan: Plan, coders: WireCoders): void {
   const producerOf = producers(plan.nodes);
+  const readersOf = readers(plan.nodes);
   plan.nodes = plan.nodes.flatMap((node) => {
     switch (node.kind) {
-      case "redistribute":
-        setOutputCoder(plan, coders, node, coderOf(plan, node.mainInputs[0] ?? ""));
-        return [node];
       case "group-by-key":
-        setOutputCoder(plan, coders, node, groupedCoder(plan, coders, node));
+        codeGroups(plan, coders, node);
         return [node];
       case "flatten":
-        return unifyFlatten(plan, coders, node, producerOf);
+      case "redistribute":
+        return transcodeInputs(plan, coders, node, producerOf, readersOf);
       case "impulse":
       case "sdk":
         return [node];
@@ -41,54 +43,67 @@ export function unifyCoders(plan: Plan, coders: WireCoders): void {
   });
 }
 
-function unifyFlatten(
+function transcodeInputs(
   plan: Plan,
   coders: WireCoders,
   node: PlanNode,
   producerOf: ReadonlyMap<string, PlanNode>,
+  readersOf: ReadonlyMap<string, readonly PlanNode[]>,
 ): PlanNode[] {
-  const first = node.mainInputs[0];
-  if (first === undefined) return [node];
-  const firstCoder = coderOf(plan, first);
-  if (node.mainInputs.every((input) => coders.equal(coderOf(plan, input), firstCoder))) {
-    setOutputCoder(plan, coders, node, firstCoder);
-    return [node];
-  }
-  const target = coderOf(plan, node.outputs[0] ?? "");
+  const [outputId = ""] = node.outputs;
+  const target = pcollectionOf(plan, outputId).coderId;
   const transcoders: PlanNode[] = [];
   const inputs: Record<string, string> = {};
-  for (const [localName, input] of sortedEntries(node.proto.inputs)) {
-    if (coders.equal(coderOf(plan, input), target)) {
-      inputs[localName] = input;
+  for (const [localName, inputId] of sortedEntries(node.proto.inputs)) {
+    const input = pcollectionOf(plan, inputId);
+    inputs[localName] = inputId;
+    if (coders.equal(input.coderId, target)) continue;
+    const onlyWantedSo = (readersOf.get(inputId) ?? []).every(
+      ({ kind, outputs: [output = ""] }) =>
+        (kind === "flatten" || kind === "redistribute") && coders.equal(pcollectionOf(plan, output).coderId, target),
+    );
+    if (onlyWantedSo && producerOf.get(inputId)?.kind === "sdk") {
+      plan.pcollections.set(inputId, { ...input, coderId: target });
       continue;
     }
-    const source = plan.pcollections.get(input);
-    if (source === undefined) continue;
-    const name = `${node.proto.uniqueName}/Transcode/${localName}`;
-    const transcoded = unusedId(plan.pcollections, `${node.outputs[0]}/Transcode/${localName}`);
-    plan.pcollections.set(transcoded, { ...source, uniqueName: `${name}.out`, coderId: target });
-    inputs[localName] = transcoded;
-    const environmentId = environmentOf(input, producerOf) || node.proto.environmentId;
+    const environmentId = environmentOf(inputId, producerOf) || node.proto.environmentId;
     if (environmentId === "") {
       throw userError(
         "INVALID_ARGUMENT",
-        `The inputs of ${nameTransform(node.proto)} have different coders, and no environment can convert them.`,
+        `An input of ${nameTransform(node.proto)} has another coder than its output, and no environment can convert it.`,
       );
     }
-    const proto = {
+    const name = `${node.proto.uniqueName}/Transcode/${localName}`;
+    const transcoded = unusedId(plan.pcollections, `${outputId}/Transcode/${localName}`);
+    plan.pcollections.set(transcoded, { ...input, uniqueName: `${name}.out`, coderId: target });
+    inputs[localName] = transcoded;
+    const identity = {
       ...node.proto,
       uniqueName: name,
+      spec: { urn: URN.flatten, payload: new Uint8Array() },
       environmentId,
-      inputs: { in: input },
+      inputs: { in: inputId },
       outputs: { out: transcoded },
     };
-    transcoders.push(makeNode(plan, `${node.id}/Transcode/${localName}`, proto, "sdk"));
+    transcoders.push(makeNode(plan, `${node.id}/Transcode/${localName}`, identity, "sdk"));
   }
-  return [...transcoders, makeNode(plan, node.id, { ...node.proto, inputs })];
+  return transcoders.length === 0 ? [node] : [...transcoders, makeNode(plan, node.id, { ...node.proto, inputs })];
 }
 
-function groupedCoder(plan: Plan, coders: WireCoders, node: PlanNode): string {
-  const input = coders.get(coderOf(plan, node.mainInputs[0] ?? ""));
+function readers(nodes: readonly PlanNode[]): Map<string, PlanNode[]> {
+  const result = new Map<string, PlanNode[]>();
+  for (const node of nodes) {
+    for (const input of Object.values(node.proto.inputs)) {
+      const known = result.get(input);
+      if (known === undefined) result.set(input, [node]);
+      else known.push(node);
+    }
+  }
+  return result;
+}
+
+function codeGroups(plan: Plan, coders: WireCoders, node: PlanNode): void {
+  const input = coders.get(pcollectionOf(plan, node.mainInputs[0] ?? "").coderId);
   const [key, value] = input.componentCoderIds;
   if (input.spec?.urn !== CODER_URN.kv || key === undefined || value === undefined) {
     throw userError(
@@ -97,16 +112,8 @@ function groupedCoder(plan: Plan, coders: WireCoders, node: PlanNode): string {
     );
   }
   const values = coders.of(`iterable(${value})`, CODER_URN.iterable, [value]);
-  return coders.of(`kv(${key},${values})`, CODER_URN.kv, [key, values]);
-}
-
-function setOutputCoder(plan: Plan, coders: WireCoders, node: PlanNode, coderId: string): void {
+  const coderId = coders.of(`kv(${key},${values})`, CODER_URN.kv, [key, values]);
   const outputId = node.outputs[0] ?? "";
-  const output = plan.pcollections.get(outputId);
-  if (output === undefined || coders.equal(output.coderId, coderId)) return;
-  plan.pcollections.set(outputId, { ...output, coderId });
-}
-
-function coderOf(plan: Plan, pcollectionId: string): string {
-  return pcollectionOf(plan, pcollectionId).coderId;
+  const output = pcollectionOf(plan, outputId);
+  if (!coders.equal(output.coderId, coderId)) plan.pcollections.set(outputId, { ...output, coderId });
 }
