@@ -1,0 +1,141 @@
+/**
+ * An append-only file for bytes that do not fit into memory, read back by position.
+ *
+ * Invariants: what was appended never changes. Its name is removed as soon as it is open, so that whatever becomes of
+ * this process no file is left behind; the space is free again when it is closed. Appends may run at the same time:
+ * each has its place before it begins.
+ */
+import { mkdir, open, unlink, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { randomHex } from "../base/clock.ts";
+import { WeirError } from "../base/errors.ts";
+
+/** Opens the file behind a SpillFile; tests hand in one that fails. */
+export type OpenFile = (path: string) => Promise<FileHandle>;
+
+const openUnnamed: OpenFile = async (path) => {
+  const handle = await open(path, "wx+", 0o600);
+  await unlink(path);
+  return handle;
+};
+
+/** More buffers in one writev than the kernel takes (IOV_MAX) are cut into several. */
+const MAX_BUFFERS_PER_WRITE = 512;
+
+export class SpillFile {
+  readonly #handle: FileHandle;
+  readonly #directory: string;
+  #byteLength = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(handle: FileHandle, directory: string) {
+    this.#handle = handle;
+    this.#directory = directory;
+  }
+
+  /**
+   * @param label says what the file is for, in the name that it has for a moment.
+   * @throws WeirError FAILED_PRECONDITION when the directory cannot be written, RESOURCE_EXHAUSTED when it is full.
+   */
+  static async open(directory: string, label: string, openFile: OpenFile = openUnnamed): Promise<SpillFile> {
+    try {
+      await mkdir(directory, { recursive: true });
+      return new SpillFile(await openFile(join(directory, `${label}-${randomHex(8)}.spill`)), directory);
+    } catch (failure) {
+      throw spillFailure(failure, directory, "create a spill file");
+    }
+  }
+
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
+  /**
+   * Writes buffers one after the other. The caller leaves them alone until it is done.
+   * @returns where the first one begins. @throws WeirError; nothing of it may be read then.
+   */
+  async append(buffers: readonly Uint8Array[]): Promise<number> {
+    const offset = this.#byteLength;
+    for (const buffer of buffers) this.#byteLength += buffer.byteLength;
+    try {
+      let position = offset;
+      for (let first = 0; first < buffers.length; first += MAX_BUFFERS_PER_WRITE)
+        position = await this.#write(buffers.slice(first, first + MAX_BUFFERS_PER_WRITE), position);
+    } catch (failure) {
+      throw spillFailure(failure, this.#directory, "write");
+    }
+    return offset;
+  }
+
+  async #write(buffers: Uint8Array[], position: number): Promise<number> {
+    const { bytesWritten } = await this.#handle.writev(buffers, position);
+    let skippedBytes = bytesWritten;
+    let end = position;
+    // The kernel may take less than it was given; the rest goes buffer by buffer.
+    for (const buffer of buffers) {
+      let done = Math.min(skippedBytes, buffer.byteLength);
+      skippedBytes -= done;
+      while (done < buffer.byteLength)
+        done += (await this.#handle.write(buffer, done, buffer.byteLength - done, end + done)).bytesWritten;
+      end += buffer.byteLength;
+    }
+    return end;
+  }
+
+  /** Bytes that an `append` which is done has written. The caller owns them. @throws WeirError DATA_LOSS. */
+  async read(offset: number, byteLength: number): Promise<Uint8Array> {
+    const target = Buffer.allocUnsafeSlow(byteLength);
+    let done = 0;
+    while (done < byteLength) {
+      const { bytesRead } = await this.#read(target, done, byteLength - done, offset + done);
+      if (bytesRead === 0)
+        throw new WeirError({
+          code: "DATA_LOSS",
+          domain: "external",
+          message: `A spill file in ${this.#directory} ends at byte ${offset + done}, before what was written to it.`,
+        });
+      done += bytesRead;
+    }
+    return target;
+  }
+
+  async #read(target: Buffer, at: number, byteLength: number, position: number): Promise<{ bytesRead: number }> {
+    try {
+      return await this.#handle.read(target, at, byteLength, position);
+    } catch (failure) {
+      throw new WeirError({
+        code: "DATA_LOSS",
+        domain: "external",
+        message: `Cannot read back a spill file in ${this.#directory}: ${(failure as Error).message}.`,
+        cause: failure,
+      });
+    }
+  }
+
+  /** Frees its space after the reads and writes that are under way. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#handle.close();
+    return this.#closing;
+  }
+}
+
+/** A failed system call on the spill directory, as a message with a way out. */
+export function spillFailure(failure: unknown, directory: string, action: string): WeirError {
+  if (failure instanceof WeirError) return failure;
+  const errno = (failure as NodeJS.ErrnoException).code ?? "";
+  if (errno === "ENOSPC" || errno === "EDQUOT" || errno === "EFBIG")
+    return new WeirError({
+      code: "RESOURCE_EXHAUSTED",
+      domain: "external",
+      message: `Cannot ${action} in the spill directory ${directory}: the disk, or its quota, is full (${errno}).`,
+      hint: "Free space there, give the worker a spill directory on a larger disk, or give it more memory.",
+      cause: failure,
+    });
+  return new WeirError({
+    code: "FAILED_PRECONDITION",
+    domain: "external",
+    message: `Cannot ${action} in the spill directory ${directory}: ${(failure as Error).message}.`,
+    hint: "Make it a directory that the worker's user may write to, or give the worker another spill directory.",
+    cause: failure,
+  });
+}
