@@ -13,6 +13,7 @@ import copy
 import faulthandler
 import json
 import os
+import shlex
 import signal
 import time
 
@@ -131,10 +132,14 @@ def pytest_configure(config):
       '--runner=PortableRunner', '--job_endpoint=' + SETTINGS['endpoint'],
       '--environment_type=' + SETTINGS['environment']
   ]
+  if SETTINGS.get('environment_config'):
+    arguments.append('--environment_config=' + SETTINGS['environment_config'])
   if SETTINGS['mode'] == 'streaming':
     arguments.append('--streaming')
-  TestPipeline.pytest_test_pipeline_options = config.getoption('test_pipeline_options')
-  config.option.test_pipeline_options = config.getoption('test_pipeline_options') or ' '.join(arguments)
+  arguments += ['--%s=%s' % item for item in SETTINGS.get('options', {}).items()]
+  config.option.test_pipeline_options = config.getoption('test_pipeline_options') or shlex.join(arguments)
+  # Without it Beam skips the tests that it calls integration tests.
+  TestPipeline.pytest_test_pipeline_options = config.option.test_pipeline_options
 
 
 def test_id(item):

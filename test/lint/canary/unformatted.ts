@@ -1,0 +1,2 @@
+// A fixture that prettier must refuse.
+export const  spaced = [1,2 ];
