@@ -76,11 +76,14 @@ function windowing(spec: WindowingSpec, graph: ExecutionGraph): string {
   );
 }
 
+const DEEPEST_CODER = 12;
+
 /** "windowed_value<kv<bytes, length_prefix>, global_window>". */
-function coder(graph: ExecutionGraph, id: string): string {
+function coder(graph: ExecutionGraph, id: string, depth = 0): string {
   const spec = graph.coders[id];
   if (spec === undefined) return `${id} (missing)`;
   const name = /^beam:coder:(.*):v1$/.exec(spec.urn)?.[1] ?? spec.urn;
-  const components = spec.components.map((component) => coder(graph, component));
-  return components.length === 0 ? name : `${name}<${components.join(", ")}>`;
+  if (spec.components.length === 0) return name;
+  if (depth === DEEPEST_CODER) return `${name}<…>`;
+  return `${name}<${spec.components.map((component) => coder(graph, component, depth + 1)).join(", ")}>`;
 }

@@ -96,8 +96,19 @@ function isRun(proto: PTransform, components: Components): boolean {
   return proto.subtransforms.length === 0 && SDK_TRANSFORM_URNS.has(urn);
 }
 
-/** A composite without content, whose outputs are inputs of it. */
+/**
+ * A composite without content: what comes out is what went in. Without outputs it is one only under a name that no
+ * runner gives a meaning to; any other is a sink that would be lost.
+ */
 function isPassThrough(proto: PTransform): boolean {
+  const outputs = Object.values(proto.outputs);
+  if (outputs.length === 0) return NAMELESS_COMPOSITE_URNS.has(proto.spec?.urn ?? "");
   const inputs = new Set(Object.values(proto.inputs));
-  return Object.values(proto.outputs).every((output) => inputs.has(output));
+  return outputs.every((output) => inputs.has(output));
 }
+
+const NAMELESS_COMPOSITE_URNS: ReadonlySet<string> = new Set([
+  "",
+  "beam:transform:generic_composite:v1",
+  "beam:transform:pickled_python:v1",
+]);

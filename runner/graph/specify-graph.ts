@@ -2,6 +2,7 @@
  * Writes the laid-out vertices down as the execution graph: ids, coders, descriptors. Nothing is decided here but
  * names; see lay-out-vertices.ts and fuse-stages.ts for the decisions.
  */
+import { userError } from "../base/errors.ts";
 import type { DatasetId, VertexId } from "../base/ids.ts";
 import { TimeDomain_Enum } from "../../proto/gen/beam_runner_api.ts";
 import type {
@@ -19,7 +20,15 @@ import type {
 import { type FusedStage, isStateful } from "./fuse-stages.ts";
 import { type DatasetDraft, isSingleton, type VertexDraft, type VertexLayout } from "./lay-out-vertices.ts";
 import { mergeWindowsSpec } from "./merge-windows-descriptor.ts";
-import { environmentOf, pcollectionOf, type Plan, type PlanNode, sortedEntries, windowingOf } from "./plan-node.ts";
+import {
+  environmentOf,
+  nameTransform,
+  pcollectionOf,
+  type Plan,
+  type PlanNode,
+  sortedEntries,
+  windowingOf,
+} from "./plan-node.ts";
 import { buildDescriptor, timerCoderId } from "./process-bundle-descriptor.ts";
 import { CODER_URN, SESSION_WINDOWS_URN, SIDE_INPUT_URN } from "./urns.ts";
 import { vertexName } from "./vertex-name.ts";
@@ -147,6 +156,9 @@ class Specifier {
     const merges = merging && windowFnUrn !== SESSION_WINDOWS_URN;
     const environment = windowing.environmentId || environmentOf(inputId, this.#layout.producerOf);
     const environmentId = this.#plan.canonicalEnvironments.get(environment) ?? environment;
+    if (merges && environmentId === "") {
+      throw userError("INVALID_ARGUMENT", `No environment can merge the windows of ${nameTransform(node.proto)}.`);
+    }
     if (merges) this.#environmentIds.add(environmentId);
     return {
       kind: "group-by-key",

@@ -12,7 +12,7 @@ export const URN = {
   testStream: "beam:transform:teststream:v1",
   mapWindows: "beam:transform:map_windows:v1",
   mergeWindows: "beam:transform:merge_windows:v1",
-  toString: "beam:transform:to_string:v1",
+  stringify: "beam:transform:to_string:v1",
   combinePerKey: "beam:transform:combine_per_key:v1",
   combinePrecombine: "beam:transform:combine_per_key_precombine:v1",
   combineMergeAccumulators: "beam:transform:combine_per_key_merge_accumulators:v1",
@@ -89,7 +89,7 @@ export const SDK_TRANSFORM_URNS: ReadonlySet<string> = new Set([
   URN.windowInto,
   URN.mapWindows,
   URN.mergeWindows,
-  URN.toString,
+  URN.stringify,
   // Python's own, which its bundle processor registers.
   "beam:transform:read_from_impulse_python:v1",
   "beam:dofn:identity:0.1",

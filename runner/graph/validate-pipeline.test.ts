@@ -2,6 +2,7 @@ import test from "ava";
 import { type Components, Pipeline, WindowingStrategy } from "../../proto/gen/beam_runner_api.ts";
 import { SmallPipeline } from "../../test/pipelines/small-pipeline.ts";
 import { WeirError } from "../base/errors.ts";
+import { explainPlan } from "./explain-plan.ts";
 import { buildExecutionGraph } from "./build-execution-graph.ts";
 
 /** Impulse → A (ParDo) → Group → B (ParDo). */
@@ -152,6 +153,28 @@ test("bytes that are no pipeline are refused, whatever they are", (t) => {
     const error = t.throws(() => buildExecutionGraph(bytes), { instanceOf: WeirError });
     t.is(error?.code, "INVALID_ARGUMENT");
   }
+});
+
+test("a leaf without outputs that nobody knows is refused, and one that is an empty composite is left out", (t) => {
+  const small = wholePipeline();
+  small.add("Sink", { spec: { urn: "beam:transform:sink:v1", payload: new Uint8Array() }, outputs: {} });
+  t.throws(() => buildExecutionGraph(small.pipeline), { message: /'Sink' \(beam:transform:sink:v1\)/ });
+  transform(small.components, "Sink").spec = undefined;
+  t.is(buildExecutionGraph(small.pipeline).vertices.length, 2);
+});
+
+test("coders that share components take no exponential time", (t) => {
+  const small = wholePipeline();
+  const kv = (component: string) => ({ ...small.components.coders["kv"]!, componentCoderIds: [component, component] });
+  for (const name of ["left", "right"]) {
+    small.components.coders[`${name}0`] = kv("bytes");
+    for (let depth = 1; depth <= 100; depth++) small.components.coders[`${name}${depth}`] = kv(`${name}${depth - 1}`);
+  }
+  small.components.pcollections["A.out"]!.coderId = "left100";
+  small.reshuffle("Reshuffle", "A.out");
+  small.components.pcollections["Reshuffle.out"]!.coderId = "right100";
+  small.parDo("C", "Reshuffle.out");
+  t.true(explainPlan(buildExecutionGraph(small.pipeline)).includes("kv<"));
 });
 
 test("unused components may be broken: clients leave such in their protos", (t) => {

@@ -36,6 +36,7 @@ const NO_PAYLOAD = new Uint8Array();
 export class WireCoders {
   readonly #coders: Map<string, Coder>;
   readonly #derived = new Map<string, string>();
+  readonly #equal = new Map<string, boolean>();
 
   /** @param coders the plan's table, to which derived coders are added. */
   constructor(coders: Map<string, Coder>) {
@@ -124,14 +125,19 @@ export class WireCoders {
   /** True when two coders have the same structure, whatever their ids. */
   equal(left: string, right: string): boolean {
     if (left === right) return true;
+    // Remembered, because coders share components: without it a hostile pipeline takes exponential time.
+    const pair = JSON.stringify([left, right]);
+    const known = this.#equal.get(pair);
+    if (known !== undefined) return known;
     const a = this.get(left);
     const b = this.get(right);
-    return (
+    const result =
       a.spec?.urn === b.spec?.urn &&
       Buffer.compare(a.spec?.payload ?? NO_PAYLOAD, b.spec?.payload ?? NO_PAYLOAD) === 0 &&
       a.componentCoderIds.length === b.componentCoderIds.length &&
-      a.componentCoderIds.every((component, index) => this.equal(component, b.componentCoderIds[index] ?? ""))
-    );
+      a.componentCoderIds.every((component, index) => this.equal(component, b.componentCoderIds[index] ?? ""));
+    this.#equal.set(pair, result);
+    return result;
   }
 
   /** The ids and everything that they are made of. `into` (length_prefix) false leaves out what the runner never sees. */
