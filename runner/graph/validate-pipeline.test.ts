@@ -1,5 +1,5 @@
 import test from "ava";
-import { type Components, Pipeline, WindowingStrategy } from "../../proto/gen/beam_runner_api.ts";
+import { type Components, type Pipeline, WindowingStrategy } from "../../proto/gen/beam_runner_api.ts";
 import { SmallPipeline } from "../../test/pipelines/small-pipeline.ts";
 import { WeirError } from "../base/errors.ts";
 import { explainPlan } from "./explain-plan.ts";
