@@ -1,0 +1,331 @@
+/**
+ * Weir's command line and composition root: the one place that picks concrete implementations and ends the process.
+ *
+ * Invariant: `serve` writes one JSON line on stdout, when it is ready, and nothing else; logs and errors go to stderr.
+ */
+import { readFile, realpath } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { randomHex, systemClock } from "./base/clock.ts";
+import { WeirError } from "./base/errors.ts";
+import type { WorkerId } from "./base/ids.ts";
+import { DEFAULT_MEMORY_BUDGET_BYTES, limitsFor } from "./base/limits.ts";
+import { createLog, type Log, type LogLevel } from "./base/log.ts";
+import { ResourceScope } from "./base/resource-scope.ts";
+import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
+import { explainPlan } from "./graph/explain-plan.ts";
+import { attachJob, cancelJob, listJobs, openJobClient, type JobClient } from "./job-server/attach-job.ts";
+import { defaultArtifactsDirectory, defaultDataDirectory } from "./job-server/default-directories.ts";
+import { JobServer } from "./job-server/job-server.ts";
+import { LocalWorkers } from "./job-server/local-workers.ts";
+import { Scheduler } from "./job-server/scheduler.ts";
+import { WorkerRegistry } from "./job-server/worker-registry.ts";
+
+const VERSION = "0.1.0";
+const MIB = 1024 * 1024;
+/** A job waits so long for its first worker. */
+const WORKER_WAIT_MS = 30_000;
+const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+const MAIN_PATH = fileURLToPath(import.meta.url);
+
+interface LogFlags {
+  readonly logLevel: LogLevel;
+  readonly logFormat: "auto" | "json" | "pretty";
+}
+
+interface WorkerFlags extends LogFlags {
+  readonly workerMemoryMb: number;
+  readonly workerSlots: number;
+  readonly maxBundleAttempts: number;
+  readonly dockerImagesAsProcess: boolean;
+}
+
+interface ServeFlags extends WorkerFlags {
+  readonly jobHost: string;
+  readonly jobPort: number;
+  readonly artifactPort: number;
+  readonly artifactsDir: string;
+  readonly dataDir: string | undefined;
+  readonly workers: number;
+  readonly historySize: number;
+  readonly cleanArtifactsPerJob: boolean;
+  readonly flinkMaster: string | undefined;
+  readonly flinkConfDir: string | undefined;
+}
+
+async function serve(flags: ServeFlags): Promise<void> {
+  const log = createLog("weir", flags.logLevel, flags.logFormat);
+  const scope = new ResourceScope();
+  const stop = stopRequested();
+  try {
+    const data = flags.dataDir === undefined ? defaultDataDirectory(flags.jobPort) : undefined;
+    if (data?.temporary === true) scope.defer(() => rmSync(data.path, { recursive: true, force: true }));
+    const server = scope.own(
+      await JobServer.open({
+        host: flags.jobHost,
+        jobPort: flags.jobPort,
+        artifactPort: flags.artifactPort,
+        artifactsDirectory: flags.artifactsDir,
+        dataDirectory: flags.dataDir ?? (data?.path as string),
+        historySize: flags.historySize,
+        cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
+        buildGraph: (pipeline) => buildExecutionGraph(pipeline),
+        openExecutor: ({ leaderEpoch }) => {
+          const registry = scope.own(new WorkerRegistry({ clock: systemClock, log, leaderEpoch }));
+          const defaultParallelism = Math.max(1, flags.workers) * flags.workerSlots;
+          const init = { registry, defaultParallelism, workerWaitMs: WORKER_WAIT_MS, clock: systemClock, log };
+          return { executor: new Scheduler(init), services: [registry.served] };
+        },
+        clock: systemClock,
+        log,
+      }),
+    );
+    scope.own(
+      LocalWorkers.open({
+        count: flags.workers,
+        command: workerCommand(server.jobAddress, flags),
+        clock: systemClock,
+        log,
+      }),
+    );
+    // Closed first: jobs end while their workers are still there.
+    scope.own(server.jobs);
+    if (flags.flinkMaster !== undefined || flags.flinkConfDir !== undefined)
+      log.warn("--flink-master and --flink-conf-dir have no effect: Weir runs jobs itself");
+    log.info({ job: server.jobAddress, artifact: server.artifactAddress, workers: flags.workers }, "ready");
+    const addresses = { job: server.jobAddress, artifact: server.artifactAddress, expansion: null, http: null };
+    process.stdout.write(`${JSON.stringify({ ready: true, ...addresses, pid: process.pid })}\n`);
+    log.info({ reason: await stop }, "ending");
+  } finally {
+    await scope.close();
+  }
+}
+
+function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...string[]] {
+  return [
+    process.execPath,
+    ...process.execArgv,
+    MAIN_PATH,
+    "worker",
+    "--local",
+    ...["--coordinator", coordinator],
+    ...["--worker-memory-mb", String(flags.workerMemoryMb)],
+    ...["--worker-slots", String(flags.workerSlots)],
+    ...["--max-bundle-attempts", String(flags.maxBundleAttempts)],
+    ...["--log-level", flags.logLevel],
+    ...["--log-format", flags.logFormat],
+    ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : []),
+  ];
+}
+
+interface WorkerCommandFlags extends WorkerFlags {
+  readonly coordinator: string;
+  readonly workerId: string | undefined;
+  readonly host: string;
+  readonly local: boolean;
+}
+
+async function work(flags: WorkerCommandFlags): Promise<void> {
+  const workerId = (flags.workerId ?? `worker-${randomHex(4)}`) as WorkerId;
+  const log = createLog(workerId, flags.logLevel, flags.logFormat);
+  // Loaded here, so that `serve` and the small commands start without the worker's code.
+  const [{ Worker }, { createHarnessLauncher }] = await Promise.all([
+    import("./worker/worker.ts"),
+    import("./worker/environment/environment-launcher.ts"),
+  ]);
+  const stop = stopRequested(flags.local);
+  const temporaryDirectory = mkdtempSync(join(tmpdir(), "weir-worker-"));
+  const scope = new ResourceScope();
+  scope.defer(() => rmSync(temporaryDirectory, { recursive: true, force: true }));
+  try {
+    const launcher = createHarnessLauncher({
+      nodePath: process.execPath,
+      weirMainPath: MAIN_PATH,
+      dockerImagesAsProcess: flags.dockerImagesAsProcess,
+      temporaryDirectory: join(temporaryDirectory, "harnesses"),
+      clock: systemClock,
+      log,
+    });
+    const worker = scope.own(
+      await Worker.open({
+        workerId,
+        coordinator: flags.coordinator,
+        host: flags.host,
+        slots: flags.workerSlots,
+        local: flags.local,
+        limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts),
+        spillDirectory: join(temporaryDirectory, "spill"),
+        launcher,
+        version: VERSION,
+        clock: systemClock,
+        log,
+      }),
+    );
+    log.debug({ reason: await Promise.race([stop, worker.ended]) }, "ending");
+  } finally {
+    await scope.close();
+  }
+}
+
+/** Resolves with why the process is to end: a signal, or the loss of the process that started it. */
+function stopRequested(watchStdin = false): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(signal));
+    // The launcher in bin/ runs us on another Node; when it is killed outright, only the channel's end tells.
+    if (process.env["WEIR_LAUNCHED"] !== undefined && process.connected)
+      process.once("disconnect", () => resolve("the launcher is gone"));
+    if (watchStdin) process.stdin.once("close", () => resolve("the job server is gone")).resume();
+  });
+}
+
+const EXIT_CODES: Readonly<Record<string, number>> = { DONE: 0, FAILED: 1, CANCELLED: 2 };
+
+async function withJobClient<Result>(endpoint: string, use: (client: JobClient) => Promise<Result>): Promise<Result> {
+  const client = openJobClient(endpoint);
+  try {
+    return await use(client);
+  } finally {
+    client.close();
+  }
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function integer(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^-?\d+$/.test(text) && value >= minimum && value <= maximum) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
+  };
+}
+
+function yesOrNo(text: string): boolean {
+  if (text === "true" || text === "false") return text === "true";
+  throw new InvalidArgumentError("It must be true or false.");
+}
+
+const port = integer(0, 65_535);
+
+function addLogOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--log-level <level>", "what is logged on stderr").choices(LOG_LEVELS).default("info"))
+    .addOption(new Option("--log-format <format>").choices(["auto", "json", "pretty"]).default("auto"));
+}
+
+function addWorkerOptions(command: Command): Command {
+  const memoryMb = DEFAULT_MEMORY_BUDGET_BYTES / MIB;
+  return addLogOptions(command)
+    .option("--worker-memory-mb <mb>", "memory budget of a worker's data", integer(64, 1_048_576), memoryMb)
+    .option("--worker-slots <count>", "tasks that a worker runs at once", integer(1, 256), 1)
+    .option("--max-bundle-attempts <count>", "attempts of a bundle before its job fails", integer(1, 1_000), 4)
+    .option("--docker-images-as-process", "run the stock Python SDK images on a local Python, without Docker", false);
+}
+
+function addJobEndpoint(command: Command): Command {
+  return command.option("--job-endpoint <host:port>", "the job server", "localhost:8099");
+}
+
+function serveCommand(): Command {
+  return addWorkerOptions(new Command("serve"))
+    .description("Run the job server and its local workers.")
+    .option("--job-host <host>", "where all ports are bound", "localhost")
+    .option("--job-port <port>", "Job API, and workers; 0 for any free port", port, 8099)
+    .option("--artifact-port <port>", "artifact staging and retrieval; 0 for any free port", port, 8098)
+    .option(
+      "--expansion-port <port>",
+      "accepted for the sake of scripts: there is no expansion service yet",
+      integer(-1, 65_535),
+      8097,
+    )
+    .option("--artifacts-dir <folder>", "where staged files are kept", defaultArtifactsDirectory())
+    .option("--data-dir <folder>", "jobs' history (default: the user's state folder; temporary with --job-port 0)")
+    .option("--workers <count>", "local worker processes", integer(0, 256), Math.max(1, availableParallelism() >> 1))
+    .option("--history-size <count>", "finished jobs that are kept", integer(0, 100_000), 10)
+    .option("--clean-artifacts-per-job [boolean]", "remove a job's staged files when it is over", yesOrNo, true)
+    .addOption(new Option("--flink-master <address>").hideHelp())
+    .addOption(new Option("--flink-conf-dir <folder>").hideHelp())
+    .action((flags: ServeFlags) => serve(flags));
+}
+
+function workerCommandLine(): Command {
+  return addWorkerOptions(new Command("worker"))
+    .description("Run one worker for a job server.")
+    .requiredOption("--coordinator <host:port>", "the job server's job port")
+    .option("--host <host>", "where its exchange and Fn API are bound, as other workers reach it", "localhost")
+    .addOption(new Option("--worker-id <id>").hideHelp())
+    .addOption(new Option("--local").default(false).hideHelp())
+    .action((flags: WorkerCommandFlags) => work(flags));
+}
+
+/** Runs the command line. Sets the process' exit code; throws nothing. */
+export async function runCli(args: readonly string[]): Promise<void> {
+  const program = new Command("weir").description("An Apache Beam portable runner.").version(VERSION).exitOverride();
+  program.configureOutput({ writeErr: (text) => process.stderr.write(text) });
+  program.addCommand(serveCommand());
+  program.addCommand(workerCommandLine());
+  program
+    .command("plan <file>")
+    .description("Print the execution graph of a pipeline proto.")
+    .action(async (file: string) => void process.stdout.write(explainPlan(buildExecutionGraph(await readFile(file)))));
+  addJobEndpoint(program.command("attach <job>"))
+    .description("Print a job's messages and wait for its end; exit code 0 DONE, 1 FAILED, 2 CANCELLED.")
+    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) => {
+      const state = await withJobClient(jobEndpoint, (client) => attachJob(client, job, print));
+      process.exitCode = EXIT_CODES[state] ?? 1;
+    });
+  addJobEndpoint(program.command("jobs"))
+    .description("List the jobs of a server.")
+    .action(async ({ jobEndpoint }: { jobEndpoint: string }) =>
+      (await withJobClient(jobEndpoint, listJobs)).forEach(print),
+    );
+  addJobEndpoint(program.command("cancel <job>"))
+    .description("Cancel a job.")
+    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
+      print(await withJobClient(jobEndpoint, (client) => cancelJob(client, job))),
+    );
+  program
+    .command("boot")
+    .description("Start an SDK harness as a Beam container's boot does; a PROCESS environment's command.")
+    .addCommand(bootPythonCommand());
+  for (const command of program.commands) command.exitOverride();
+  await runProgram(program, args);
+}
+
+function bootPythonCommand(): Command {
+  return new Command("python")
+    .description("The boot command that the Python wheel lacks.")
+    .argument("[args...]")
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { runBootPython } = await import("./worker/environment/boot-python.ts");
+      process.exitCode = await runBootPython(args);
+    });
+}
+
+async function runProgram(program: Command, args: readonly string[]): Promise<void> {
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) {
+      // Commander has printed it; a wrong command line is 2, help and version are 0.
+      process.exitCode = thrown.exitCode === 0 ? 0 : 2;
+      return;
+    }
+    const error = WeirError.from(thrown);
+    const stack = error.code === "INTERNAL" && thrown instanceof Error ? `\n${thrown.stack}` : "";
+    process.stderr.write(`weir: ${error.message}${stack}\n`);
+    process.exitCode = 1;
+  }
+  await new Promise((resolve) => process.stdout.write("", resolve));
+  // Whatever still holds the loop, such as an inherited pipe, is no reason to stay.
+  process.exit();
+}
+
+if (process.argv[1] !== undefined && pathToFileURL(await realpath(process.argv[1])).href === import.meta.url)
+  await runCli(process.argv.slice(2));
