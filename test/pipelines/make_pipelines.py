@@ -148,6 +148,24 @@ def wordcount(p):
 wordcount_raw = wordcount
 
 
+def read_and_count(p):
+  (
+      p | beam.io.ReadFromText('/tmp/in-*.txt', validate=False)
+      | beam.FlatMap(str.split).with_output_types(str)
+      | beam.combiners.Count.PerElement()
+      | beam.io.WriteToText('/tmp/out'))
+
+
+def multimap_side_input(p):
+  """Groups as a multimap on the side, through a Flatten and in windows."""
+  side = p | 'Side' >> beam.Create([('a', 1)]) | 'Window' >> beam.WindowInto(window.FixedWindows(10))
+  more = p | 'More' >> beam.Create([('b', 2)]) | 'WindowMore' >> beam.WindowInto(window.FixedWindows(10))
+  both = (side, more) | beam.Flatten()
+  (
+      p | 'Main' >> beam.Create(['a']) | 'WindowMain' >> beam.WindowInto(window.SlidingWindows(20, 10))
+      | beam.Map(lambda x, m: list(m[x]), beam.pvalue.AsMultiMap(both)))
+
+
 def side_inputs(p):
   side = p | 'Side' >> beam.Create([1, 2])
   pairs = p | 'Pairs' >> beam.Create([('a', 1)])
@@ -268,6 +286,8 @@ def empty(p):
 PIPELINES = [
     create_map_gbk,
     wordcount,
+    read_and_count,
+    multimap_side_input,
     side_inputs,
     splittable,
     flatten_coders,
