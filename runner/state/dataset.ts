@@ -128,14 +128,14 @@ export class Dataset implements SpillableSource {
   }
 
   /** The chunks of a sealed partition in order. @throws WeirError ABORTED when it is released meanwhile. */
-  async *read(index: number, signal: AbortSignal): AsyncGenerator<Chunk> {
+  async *read(index: number, signal: AbortSignal, joinedBytes = JOINED_CHUNK_BYTES): AsyncGenerator<Chunk> {
     assert(this.isSealed, `${this.#init.name} is read before it is sealed`);
     const { blocks } = present(this.#partitions[index], "partition");
     for (let at = 0; at < blocks.length;) {
       const block = blocks[at] as Block;
       let chunk: Chunk;
       if (block.data !== undefined) {
-        const end = endOfRun(blocks, at, JOINED_CHUNK_BYTES, (next) => next.data !== undefined);
+        const end = endOfRun(blocks, at, joinedBytes, (next) => next.data !== undefined);
         chunk = joinResident(blocks, at, end);
         at = end;
       } else {

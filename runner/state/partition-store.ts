@@ -103,10 +103,11 @@ export class PartitionStore {
   /**
    * The chunks of a sealed partition, in the order in which they were committed; small ones are joined. Each is the
    * caller's to keep and not to change. Any number of readers at a time.
+   * @param joinedBytes up to what size chunks in memory are joined.
    * @throws WeirError NOT_FOUND when it is not here or not sealed, ABORTED when it is released while it is read,
    * DATA_LOSS when the disk does not give it back, or the signal's reason.
    */
-  async *read(key: PartitionKey, signal: AbortSignal): AsyncGenerator<Chunk> {
+  async *read(key: PartitionKey, signal: AbortSignal, joinedBytes?: number): AsyncGenerator<Chunk> {
     signal.throwIfAborted();
     const dataset = this.#find(key);
     if (dataset === undefined || !dataset.isSealed || key.index < 0 || key.index >= dataset.partitionCount)
@@ -115,7 +116,7 @@ export class PartitionStore {
         domain: "internal",
         message: `Partition ${key.index} of dataset ${key.datasetId} by task attempt ${key.attemptId} is not on this worker.`,
       });
-    yield* dataset.read(key.index, signal);
+    yield* dataset.read(key.index, signal, joinedBytes);
   }
 
   /** Drops what the attempt wrote, sealed or not. Idempotent. */
