@@ -12,6 +12,10 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const packageRoot = dirname(dirname(fileURLToPath(import.meta.url)));
 const main = join(packageRoot, "dist", "runner", "main.js");
 
+// Not for our own children: a harness that calls `weir` may need the other Node as well.
+const launched = process.env.WEIR_LAUNCHED !== undefined;
+delete process.env.WEIR_LAUNCHED;
+
 /* As in package.json's engines: ^22.20 || ^24.12 || >=26. */
 function canRun(version) {
   const [major, minor] = version.split(".").map(Number);
@@ -56,7 +60,7 @@ if (canRun(process.versions.node)) {
   const { runCli } = await import(pathToFileURL(main).href);
   await runCli(process.argv.slice(2));
 } else {
-  const node = process.env.WEIR_LAUNCHED === undefined ? bundledNode() : undefined;
+  const node = launched ? undefined : bundledNode();
   if (node === undefined) {
     fail(
       `Node ${process.versions.node} is too old: Weir needs 22.20, 24.12 or 26 and later. ` +

@@ -17,7 +17,14 @@ import { createLog, type Log, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
-import { attachJob, cancelJob, listJobs, openJobClient, type JobClient } from "./job-server/attach-job.ts";
+import {
+  attachJob,
+  cancelJob,
+  explainUnavailable,
+  listJobs,
+  openJobClient,
+  type JobClient,
+} from "./job-server/attach-job.ts";
 import { defaultArtifactsDirectory, defaultDataDirectory } from "./job-server/default-directories.ts";
 import { JobServer } from "./job-server/job-server.ts";
 import { LocalWorkers } from "./job-server/local-workers.ts";
@@ -175,8 +182,7 @@ function stopRequested(watchStdin = false): Promise<string> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(signal));
     // The launcher in bin/ runs us on another Node; when it is killed outright, only the channel's end tells.
-    if (process.env["WEIR_LAUNCHED"] !== undefined && process.connected)
-      process.once("disconnect", () => resolve("the launcher is gone"));
+    if (process.connected) process.once("disconnect", () => resolve("the launcher is gone"));
     if (watchStdin) process.stdin.once("close", () => resolve("the job server is gone")).resume();
   });
 }
@@ -187,6 +193,8 @@ async function withJobClient<Result>(endpoint: string, use: (client: JobClient) 
   const client = openJobClient(endpoint);
   try {
     return await use(client);
+  } catch (thrown) {
+    throw explainUnavailable(thrown, endpoint);
   } finally {
     client.close();
   }

@@ -10,6 +10,7 @@ import {
   JobServiceDefinition,
   JobState_Enum,
 } from "../../proto/gen/beam_job_api.ts";
+import { WeirError } from "../base/errors.ts";
 import { type GenericService, fromStatus, openClient, unaryCall } from "../base/grpc.ts";
 import { messageImportance } from "./job-executor.ts";
 
@@ -48,6 +49,19 @@ export function attachJob(client: JobClient, jobId: string, print: (line: string
     });
     stream.once("error", (failure: grpc.ServiceError) => reject(fromStatus(failure)));
     stream.once("end", () => resolve(state));
+  });
+}
+
+/** A failed call's error, which says where there was no server. */
+export function explainUnavailable(thrown: unknown, endpoint: string): WeirError {
+  const error = WeirError.from(thrown);
+  if (error.code !== "UNAVAILABLE") return error;
+  return new WeirError({
+    code: "UNAVAILABLE",
+    domain: "external",
+    message: `No job server answers at ${endpoint}: ${error.message}`,
+    hint: "Start one with `weir serve`, or name another with --job-endpoint.",
+    cause: thrown,
   });
 }
 

@@ -1,0 +1,82 @@
+import test from "ava";
+import { jobSettings } from "./job-settings.ts";
+import { OPTION_TABLE } from "./option-table.ts";
+import { optionName, readOptions } from "./pipeline-options.ts";
+
+/** name · type · default as Flink's own pages list them. */
+const FLINK_DEFAULTS = `
+flink_master STRING [auto] · parallelism INTEGER -1 · max_parallelism INTEGER -1 · flink_conf_dir STRING –
+attached_mode BOOLEAN true · job_check_interval_in_secs INTEGER 5 · checkpointing_interval INTEGER -1
+checkpointing_mode STRING EXACTLY_ONCE · checkpoint_timeout_millis INTEGER -1 · min_pause_between_checkpoints INTEGER -1
+num_concurrent_checkpoints INTEGER 1 · fail_on_checkpointing_errors BOOLEAN true
+finish_bundle_before_checkpointing BOOLEAN false · unaligned_checkpoint_enabled BOOLEAN false
+force_unaligned_checkpoint_enabled BOOLEAN false · externalized_checkpoints_enabled BOOLEAN false
+retain_externalized_checkpoints_on_cancellation BOOLEAN false · report_checkpoint_duration STRING –
+state_backend STRING – · state_backend_storage_path STRING – · state_backend_factory STRING – · savepoint_path STRING –
+allow_non_restored_state BOOLEAN false · enable_stable_input_drain BOOLEAN false
+number_of_execution_retries INTEGER -1 · execution_retry_delay INTEGER -1 · max_bundle_size INTEGER –
+max_bundle_time_mills INTEGER – · shutdown_sources_after_idle_ms INTEGER -1 · auto_watermark_interval INTEGER –
+latency_tracking_interval INTEGER 0 · file_input_split_max_size_m_b INTEGER 0 · object_reuse BOOLEAN false
+operator_chaining BOOLEAN true · faster_copy BOOLEAN false · re_iterable_group_by_key_result BOOLEAN false
+execution_mode_for_batch STRING PIPELINED · auto_balance_write_files_sharding_enabled BOOLEAN false
+disable_metrics BOOLEAN false · files_to_stage ARRAY – · streaming BOOLEAN false
+use_data_stream_for_batch BOOLEAN false · force_slot_sharing_group BOOLEAN true
+disable_metric_accumulator BOOLEAN false · shutdown_sources_on_final_watermark BOOLEAN false`;
+
+test("every option of Beam's FlinkPipelineOptions is described with Flink's type and default", (t) => {
+  const described = OPTION_TABLE.filter((option) => option.described).map(
+    ({ name, type, defaultValue }) => `${name} ${type} ${defaultValue ?? "–"}`,
+  );
+  const expected = FLINK_DEFAULTS.trim().split(/ · |\n/);
+  t.deepEqual(described.toSorted(), expected.toSorted());
+});
+
+test("Java's names count as Python's", (t) => {
+  t.is(optionName("beam:option:checkpointingInterval:v1"), "checkpointing_interval");
+  t.is(optionName("beam:option:shutdownSourcesAfterIdleMs:v1"), "shutdown_sources_after_idle_ms");
+  t.is(optionName("beam:option:fileInputSplitMaxSizeMB:v1"), "file_input_split_max_size_m_b");
+  t.is(optionName("max_parallelism"), "max_parallelism");
+});
+
+test("whole numbers come as strings or numbers; -1 leaves the choice to the runner", (t) => {
+  const read = (options: Record<string, unknown>) => jobSettings(readOptions(options));
+  t.is(read({ "beam:option:parallelism:v1": "7" }).parallelism, 7);
+  t.is(read({ "beam:option:parallelism:v1": 7 }).parallelism, 7);
+  t.is(read({ "beam:option:parallelism:v1": "-1" }).parallelism, undefined);
+  t.is(read({ "beam:option:sdk_worker_parallelism:v1": "0" }).sdkWorkerParallelism, 0);
+  t.deepEqual(read({ "beam:option:experiments:v1": ["a", "b=c"] }).experiments, ["a", "b=c"]);
+});
+
+test("bundle sizes default to Flink's, for batch and for streaming", (t) => {
+  const batch = jobSettings(readOptions({}));
+  t.deepEqual([batch.maxBundleSize, batch.maxBundleTimeMs], [1_000_000, 10_000]);
+  const streaming = jobSettings(readOptions({ "beam:option:streaming:v1": true }));
+  t.deepEqual([streaming.maxBundleSize, streaming.maxBundleTimeMs], [1_000, 1_000]);
+});
+
+for (const [name, value, says] of [
+  ["parallelism", "0", /at least|from 1/],
+  ["parallelism", 2.5, /whole number/],
+  ["parallelism", "", /whole number/],
+  ["parallelism", [1], /whole number/],
+  ["max_parallelism", "32769", /from 1 to 32768/],
+  ["streaming", "maybe", /true or false/],
+  ["checkpointing_mode", "SOMETIMES", /EXACTLY_ONCE, AT_LEAST_ONCE/],
+  ["savepoint_path", { a: 1 }, /a string/],
+  ["files_to_stage", 3, /a list/],
+] as const) {
+  test(`--${name}=${JSON.stringify(value)} is refused by name`, (t) => {
+    const failure = t.throws(() => readOptions({ [`beam:option:${name}:v1`]: value }));
+    t.regex(failure?.message ?? "", says);
+    t.true(failure?.message.includes(`--${name}`));
+  });
+}
+
+test("a flag whose default is true is reported when it turns something off, and only then", (t) => {
+  t.deepEqual(readOptions({ "beam:option:operator_chaining:v1": true }).ineffective(), []);
+  t.regex(readOptions({ "beam:option:operator_chaining:v1": false }).ineffective().join(), /--operator_chaining/);
+});
+
+test("options that nobody here knows are the SDK's business", (t) => {
+  t.deepEqual(readOptions({ "beam:option:temp_location:v1": "/tmp", other: null }).ineffective(), []);
+});
