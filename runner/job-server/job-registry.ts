@@ -11,8 +11,9 @@ import { userError, WeirError } from "../base/errors.ts";
 import type { JobId, PreparationId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
-import type { EnvironmentSpec, ExecutionGraph } from "../graph/execution-graph.ts";
+import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
+import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
 import { Job } from "./job.ts";
 import { JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor } from "./job-executor.ts";
@@ -52,8 +53,9 @@ interface Preparation extends PrepareRequest {
   readonly values: OptionValues;
 }
 
-/** Prepared jobs that were never run; the oldest is dropped beyond it. */
+/** Prepared jobs that were never run, in number and in bytes; the oldest are dropped beyond it, the newest never. */
 const MAX_PREPARATIONS = 200;
+const MAX_PREPARATION_BYTES = 512 * 1024 * 1024;
 /** Preparations that were run, kept so that a second Run is told the truth. */
 const MAX_USED_PREPARATIONS = 1_000;
 /** So long the jobs may take to end when the server does. */
@@ -97,19 +99,20 @@ export class JobRegistry {
     const unique = randomId();
     const preparationId = `${slugOf(jobName)}-preparation-${unique}` as PreparationId;
     const stagingToken = `staging-${unique}`;
-    const dependencies = Object.entries(graph.environments).map(
-      ([id, environment]) => [id, environment.dependencies] as const,
-    );
-    this.#init.staging.register(stagingToken, new Map(dependencies));
+    this.#init.staging.register(stagingToken, dependencySets(graph.environments));
     this.#preparations.set(preparationId, { ...request, jobName, preparationId, stagingToken, graph, fields, values });
     await this.#dropOldPreparations();
     return { preparationId, stagingToken };
   }
 
   async #dropOldPreparations(): Promise<void> {
-    for (const [preparationId, { stagingToken }] of this.#preparations) {
-      if (this.#preparations.size <= MAX_PREPARATIONS) return;
-      if (this.#used.has(preparationId)) continue;
+    let bytes = 0;
+    let count = 0;
+    for (const { preparationId, stagingToken, pipeline } of [...this.#preparations.values()].reverse()) {
+      bytes += pipeline.byteLength;
+      count++;
+      const fits = count === 1 || (count <= MAX_PREPARATIONS && bytes <= MAX_PREPARATION_BYTES);
+      if (fits || this.#used.has(preparationId)) continue;
       this.#preparations.delete(preparationId);
       await this.#init.staging.forget(stagingToken);
     }
@@ -155,7 +158,7 @@ export class JobRegistry {
   #start(preparation: Preparation, staged: DependencySets): JobId {
     const { store, clock, log, executor, artifactAddress } = this.#init;
     const { jobName, pipeline, options, values, fields, stagingToken } = preparation;
-    const graph = withDependencies(preparation.graph, staged);
+    const graph = withStagedDependencies(preparation.graph, staged);
     const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
     store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph) });
@@ -292,11 +295,4 @@ function nameOf(submitted: string, values: OptionValues): string {
 /** Safe in file names and on command lines. */
 function slugOf(name: string): string {
   return name.replace(/[^A-Za-z0-9_-]+/g, "-").slice(0, 40) || "job";
-}
-
-function withDependencies(graph: ExecutionGraph, staged: DependencySets): ExecutionGraph {
-  const environments: Record<string, EnvironmentSpec> = {};
-  for (const [id, environment] of Object.entries(graph.environments))
-    environments[id] = { ...environment, dependencies: staged.get(id) ?? environment.dependencies };
-  return { ...graph, environments };
 }
