@@ -1,7 +1,7 @@
 /**
  * What outlives the job server: jobs, their options, pipelines, plans, states, messages and final metrics, in SQLite.
  *
- * Invariants: states are durable before anyone is told of them; messages are written in batches, at the latest with
+ * Invariants: a state outlives the process before anyone is told of it; messages are written in batches, at the latest with
  * the next state. One server has the file at a time. Schema changes raise SCHEMA_VERSION and add a migration.
  */
 import { mkdirSync } from "node:fs";
@@ -26,9 +26,13 @@ const MIGRATIONS: readonly string[] = [
      state TEXT NOT NULL,
      submitted_ms INTEGER NOT NULL,
      options BLOB NOT NULL,
-     pipeline BLOB NOT NULL,
-     plan BLOB NOT NULL,
      metrics BLOB
+   ) STRICT;
+   -- Apart from the jobs: changing a column rewrites its whole row, and these may be many megabytes.
+   CREATE TABLE payloads (
+     job_id TEXT NOT NULL PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
+     pipeline BLOB NOT NULL,
+     plan BLOB NOT NULL
    ) STRICT;
    CREATE TABLE events (
      job_id TEXT NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
@@ -121,11 +125,12 @@ export class JobStore {
   }
 
   insertJob(job: NewJob): void {
-    this.#database
-      .prepare(
-        "INSERT INTO jobs (job_id, name, state, submitted_ms, options, pipeline, plan) VALUES (?, ?, ?, ?, ?, ?, ?)",
-      )
-      .run(job.jobId, job.name, job.state, job.submittedMs, job.options, job.pipeline, job.plan);
+    this.#database.transaction(() => {
+      this.#database
+        .prepare("INSERT INTO jobs (job_id, name, state, submitted_ms, options) VALUES (?, ?, ?, ?, ?)")
+        .run(job.jobId, job.name, job.state, job.submittedMs, job.options);
+      this.#database.prepare("INSERT INTO payloads VALUES (?, ?, ?)").run(job.jobId, job.pipeline, job.plan);
+    })();
   }
 
   /**
@@ -185,21 +190,21 @@ export class JobStore {
   }
 
   pipeline(jobId: JobId): Uint8Array | undefined {
-    return this.#column<Uint8Array>("pipeline", jobId);
+    return this.#blob("payloads", "pipeline", jobId);
   }
 
   plan(jobId: JobId): Uint8Array | undefined {
-    return this.#column<Uint8Array>("plan", jobId);
+    return this.#blob("payloads", "plan", jobId);
   }
 
   /** Encoded GetJobMetricsResponse; undefined when there is none, or no job. */
   metrics(jobId: JobId): Uint8Array | undefined {
-    return this.#column<Uint8Array>("metrics", jobId);
+    return this.#blob("jobs", "metrics", jobId);
   }
 
-  #column<Value>(column: "pipeline" | "plan" | "metrics", jobId: JobId): Value | undefined {
-    const value = this.#database.prepare(`SELECT ${column} FROM jobs WHERE job_id = ?`).pluck().get(jobId);
-    return (value ?? undefined) as Value | undefined;
+  #blob(table: "jobs" | "payloads", column: "pipeline" | "plan" | "metrics", jobId: JobId): Uint8Array | undefined {
+    const value = this.#database.prepare(`SELECT ${column} FROM ${table} WHERE job_id = ?`).pluck().get(jobId);
+    return (value ?? undefined) as Uint8Array | undefined;
   }
 
   /** Drops the oldest terminal jobs beyond the newest `keep`. */
