@@ -184,7 +184,9 @@ export class BundleAttempt {
       batchBytes += chunk.data.length;
     }
     if (this.#answered) return;
-    await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, true));
+    if (batchBytes > 0) await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, false));
+    // On its own: the Python SDK drops data that comes with the last message.
+    await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, [], true));
   }
 
   #check(response: InstructionResponse): ProcessBundleResponse {
