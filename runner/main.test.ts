@@ -72,7 +72,7 @@ test("serve prints one JSON line, answers the small commands, and SIGTERM ends i
   const { code, stdout } = await server.ended;
   t.is(code, 0);
   t.is(stdout.trimEnd().split("\n").length, 1);
-  t.deepEqual(readdirSync(join(directory, "artifacts")), []);
+  t.deepEqual(readdirSync(directory), ["data"]);
 });
 
 test("a port in use is one clear line and exit code 1", async (t) => {

@@ -70,6 +70,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   try {
     const data = flags.dataDir === undefined ? defaultDataDirectory(flags.jobPort) : undefined;
     if (data?.temporary === true) scope.defer(() => rmSync(data.path, { recursive: true, force: true }));
+    let workers: WorkerRegistry | undefined;
     const server = scope.own(
       await JobServer.open({
         host: flags.jobHost,
@@ -81,7 +82,8 @@ async function serve(flags: ServeFlags): Promise<void> {
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
         buildGraph: (pipeline) => buildExecutionGraph(pipeline),
         openExecutor: ({ leaderEpoch }) => {
-          const registry = scope.own(new WorkerRegistry({ clock: systemClock, log, leaderEpoch }));
+          const registry = new WorkerRegistry({ clock: systemClock, log, leaderEpoch });
+          workers = registry;
           const defaultParallelism = Math.max(1, flags.workers) * flags.workerSlots;
           const init = { registry, defaultParallelism, workerWaitMs: WORKER_WAIT_MS, clock: systemClock, log };
           return { executor: new Scheduler(init), services: [registry.served] };
@@ -98,7 +100,8 @@ async function serve(flags: ServeFlags): Promise<void> {
         log,
       }),
     );
-    // Closed first: jobs end while their workers are still there.
+    // Jobs end while their workers are still there; then the workers are let go, which is no loss to warn of.
+    scope.defer(() => workers?.close());
     scope.own(server.jobs);
     if (flags.flinkMaster !== undefined || flags.flinkConfDir !== undefined)
       log.warn("--flink-master and --flink-conf-dir have no effect: Weir runs jobs itself");

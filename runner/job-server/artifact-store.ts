@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { access, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { access, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomHex } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
@@ -34,6 +34,8 @@ export class ArtifactStore {
   readonly #files: string;
   readonly #incoming: string;
   readonly #clean: boolean;
+  /** The shared folder, where it was made by us. */
+  #madeFolder: string | undefined;
   /** sha256 → owners. */
   readonly #owners = new Map<string, Set<string>>();
 
@@ -48,6 +50,7 @@ export class ArtifactStore {
     const root = join(init.directory, `weir-${init.serverId}`);
     const store = new ArtifactStore(root, init.clean);
     try {
+      if ((await mkdir(init.directory, { recursive: true })) !== undefined) store.#madeFolder = init.directory;
       // Whatever an earlier process of this server left belongs to jobs that are over.
       await rm(init.clean ? root : store.#incoming, { recursive: true, force: true });
       await mkdir(store.#files, { recursive: true });
@@ -149,7 +152,10 @@ export class ArtifactStore {
 
   /** Removes the store's folder, unless files are to stay. Idempotent. */
   async close(): Promise<void> {
-    if (this.#clean) await rm(dirname(this.#files), { recursive: true, force: true });
+    if (!this.#clean) return;
+    await rm(dirname(this.#files), { recursive: true, force: true });
+    // Another server may have come into it.
+    if (this.#madeFolder !== undefined) await rmdir(this.#madeFolder).catch(() => undefined);
   }
 }
 
