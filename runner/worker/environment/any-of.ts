@@ -40,7 +40,7 @@ export async function startAnyOf(
 export function alternatives(environment: EnvironmentSpec, depth = 0): readonly EnvironmentSpec[] {
   if (environment.urn !== "beam:env:anyof:v1") return [environment];
   if (depth >= DEPTH_LIMIT) return [];
-  const rank = (spec: EnvironmentSpec) => (ORDER.indexOf(spec.urn) + ORDER.length + 1) % (ORDER.length + 1);
+  const rank = (spec: EnvironmentSpec) => (ORDER.includes(spec.urn) ? ORDER.indexOf(spec.urn) : ORDER.length);
   return AnyOfEnvironmentPayload.decode(environment.payload)
     .environments.flatMap((nested) => alternatives(specOf(nested), depth + 1))
     .toSorted((left, right) => rank(left) - rank(right));

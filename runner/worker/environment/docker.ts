@@ -24,7 +24,8 @@ export async function startDocker(init: HarnessLauncherInit, request: HarnessSta
   const image = DockerPayload.decode(request.environment.payload).containerImage;
   if (image === "")
     throw userError("INVALID_ARGUMENT", "The DOCKER environment names no image.", "Give --environment_config=IMAGE.");
-  if (init.dockerImagesAsProcess && stockPythonImage(image)) return startBootPython(init, request);
+  const pythonVersion = stockPythonVersion(image);
+  if (init.dockerImagesAsProcess && pythonVersion !== undefined) return startBootPython(init, request, pythonVersion);
   await assertEngine(image, request.signal);
   await pullMissing(image, request.signal);
   const { harnessId, endpoints } = request;
@@ -43,9 +44,9 @@ export async function startDocker(init: HarnessLauncherInit, request: HarnessSta
   });
 }
 
-/** True for Beam's own Python images, for which a local Python with apache_beam is as good. */
-export function stockPythonImage(image: string): boolean {
-  return /^(docker\.io\/)?apache\/beam_python3\.\d+_sdk(:[\w.-]+)?(@sha256:[0-9a-f]+)?$/.test(image);
+/** The Python version of Beam's own Python images, for which a local Python with apache_beam is as good. Pure. */
+export function stockPythonVersion(image: string): string | undefined {
+  return /^(?:docker\.io\/)?apache\/beam_python(3\.\d+)_sdk(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?$/.exec(image)?.[1];
 }
 
 export interface DockerRun {

@@ -30,9 +30,13 @@ export async function startProcess(init: HarnessLauncherInit, request: HarnessSt
   return startCommand(init, request, splitCommand(payload.command), payload.env);
 }
 
-/** The boot command that Weir brings, for an environment whose image is not to be used. */
-export function startBootPython(init: HarnessLauncherInit, request: HarnessStart): Promise<StartedHarness> {
-  return startCommand(init, request, ["weir", "boot", "python"], {});
+/** The boot command that Weir brings, in place of an image whose Python is of `version`, such as "3.11". */
+export function startBootPython(
+  init: HarnessLauncherInit,
+  request: HarnessStart,
+  version: string,
+): Promise<StartedHarness> {
+  return startCommand(init, request, ["weir", "boot", "python"], { WEIR_PYTHON_VERSION: version });
 }
 
 async function startCommand(
