@@ -190,7 +190,7 @@ interface SegmentInit {
 class Segment implements SpillableSource {
   readonly #init: SegmentInit;
   readonly #lists = new Map<number, BlockList>();
-  #ended = false;
+  #state: "open" | "committed" | "aborted" = "open";
 
   constructor(init: SegmentInit) {
     this.#init = init;
@@ -202,7 +202,9 @@ class Segment implements SpillableSource {
   }
 
   append(partition: number, chunk: Chunk): Promise<void> | undefined {
-    assert(!this.#ended, "a segment is written to after its end");
+    // What a harness still sends for a bundle that has failed goes nowhere.
+    if (this.#state === "aborted") return undefined;
+    assert(this.#state === "open", "a segment is written to after its commit");
     let list = this.#lists.get(partition);
     if (list === undefined) {
       list = this.#init.openList(partition);
@@ -214,21 +216,21 @@ class Segment implements SpillableSource {
   }
 
   commit(): void {
-    assert(!this.#ended, "a segment ends once");
+    assert(this.#state === "open", "a segment ends once");
     this.#init.commit(this.#lists);
-    this.#end();
+    this.#end("committed");
     // Its failure is met by the next append, or not at all: what could not be spilled is still in memory.
     this.#init.partitionBudget.relief()?.catch(() => undefined);
   }
 
   abort(): void {
-    if (this.#ended) return;
+    if (this.#state !== "open") return;
     for (const list of this.#lists.values()) list.drop();
-    this.#end();
+    this.#end("aborted");
   }
 
-  #end(): void {
-    this.#ended = true;
+  #end(state: "committed" | "aborted"): void {
+    this.#state = state;
     this.#lists.clear();
     this.#init.bundleBudget.remove(this);
     this.#init.onEnd();

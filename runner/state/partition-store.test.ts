@@ -50,6 +50,7 @@ test("a segment is invisible until it commits, and an aborted one for ever", asy
   await kept.append(1, chunkOf(3, 20_000, 2));
   dropped.abort();
   dropped.abort();
+  await dropped.append(0, chunkOf(4, 10));
   t.false(store.has(KEY));
   await t.throwsAsync(contents(store.read({ ...KEY, index: 0 }, NEVER)), { message: /not on this worker/ });
   kept.commit();

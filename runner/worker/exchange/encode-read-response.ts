@@ -3,6 +3,9 @@
  * Decoding is the generated code's, which hands out slices.
  */
 
+/** The methods of the Exchange service whose messages are Buffers on both sides. */
+export const RAW_METHODS: ReadonlySet<string> = new Set(["read"]);
+
 /** Field 1, length-delimited. */
 const DATA_TAG = 0x0a;
 /** Field 2, varint. */

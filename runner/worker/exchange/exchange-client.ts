@@ -11,7 +11,7 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
 import { asBuffer, CHANNEL_OPTIONS, fromStatus, type GenericService, serviceDefinition } from "../../base/grpc.ts";
 import type { PartitionReader, PartitionRef } from "../task/ports.ts";
-import { RAW_METHODS } from "./exchange-server.ts";
+import { RAW_METHODS } from "./encode-read-response.ts";
 import { LostPartitionError } from "./lost-partition-error.ts";
 import { verifyLength } from "./verify-length.ts";
 

@@ -11,7 +11,7 @@ import { WeirError } from "../../base/errors.ts";
 import { type GenericService, type ServedService, toStatus } from "../../base/grpc.ts";
 import type { DatasetId, JobId, TaskAttemptId } from "../../base/ids.ts";
 import type { PartitionKey, PartitionStore } from "../../state/partition-store.ts";
-import { encodeReadResponse, END_RESPONSE } from "./encode-read-response.ts";
+import { encodeReadResponse, END_RESPONSE, RAW_METHODS } from "./encode-read-response.ts";
 import { ExchangeCredit } from "./exchange-credit.ts";
 
 export interface ExchangeServiceInit {
@@ -19,19 +19,21 @@ export interface ExchangeServiceInit {
   readonly chunkBytes: number;
 }
 
+/** Larger messages are not cheaper to send, and joining copies. */
+const MAX_JOINED_BYTES = 256 * 1024;
+
 type ReadCall = grpc.ServerDuplexStream<Buffer, Buffer>;
 
-/** The methods whose messages are Buffers on both sides of the exchange. */
-export const RAW_METHODS: ReadonlySet<string> = new Set(["read"]);
-
 /** The Exchange service over a worker's store; registered with the worker's exchange server. */
-export function exchangeService(store: PartitionStore, init: ExchangeServiceInit): ServedService {
+export function exchangeService(store: Pick<PartitionStore, "read">, init: ExchangeServiceInit): ServedService {
+  const joinedBytes = Math.min(init.chunkBytes, MAX_JOINED_BYTES);
   const read = (call: ReadCall): void => {
     const abort = new AbortController();
     let credit: ExchangeCredit | undefined;
     const serve = async (request: ReadRequest): Promise<void> => {
       credit = new ExchangeCredit(Number(request.creditBytes));
-      await send(call, store.read(partitionKeyOf(request), abort.signal, init.chunkBytes), credit, abort.signal);
+      const chunks = store.read(partitionKeyOf(request), abort.signal, joinedBytes);
+      await send(call, chunks, credit, abort.signal);
     };
     call.on("data", (message: Buffer) => {
       const request = ReadRequest.decode(message);

@@ -35,7 +35,21 @@ async function openExchange(t: Context, chunks: number, init: { creditBytes: num
   }
   segment.commit();
   const [sealed] = writer.seal();
-  const server = await GrpcServer.open([exchangeService(store, { chunkBytes: CHUNK_BYTES })], "localhost", 0);
+  const served = { open: 0, sentBytes: 0, allEnded: Promise.withResolvers<void>() };
+  const watched = {
+    async *read(...args: Parameters<PartitionStore["read"]>): AsyncGenerator<Chunk> {
+      served.open++;
+      try {
+        for await (const chunk of store.read(...args)) {
+          served.sentBytes += chunk.data.byteLength;
+          yield chunk;
+        }
+      } finally {
+        if (--served.open === 0) served.allEnded.resolve();
+      }
+    },
+  };
+  const server = await GrpcServer.open([exchangeService(watched, { chunkBytes: CHUNK_BYTES })], "localhost", 0);
   const client = new ExchangeClient(init);
   t.teardown(async () => {
     await client.close();
@@ -50,7 +64,7 @@ async function openExchange(t: Context, chunks: number, init: { creditBytes: num
     byteLength: sealed?.byteLength ?? -1,
     elementCount: sealed?.elementCount ?? -1,
   };
-  return { store, server, client, ref, expected: Buffer.concat(written) };
+  return { store, server, client, ref, served, expected: Buffer.concat(written) };
 }
 
 async function read(chunks: AsyncIterable<Chunk>): Promise<Buffer> {
@@ -165,18 +179,35 @@ test("a partition of another length than was sealed is lost", async (t) => {
   }
 });
 
-test("a reader that is cancelled or stops early ends the stream on both sides", async (t) => {
-  const { client, ref, expected } = await openExchange(t, 30, { creditBytes: CHUNK_BYTES });
+test("a reader that stops early ends the stream on both sides", async (t) => {
+  const { client, ref, expected, served } = await openExchange(t, 30, { creditBytes: CHUNK_BYTES });
   for await (const chunk of client.read(ref, NEVER)) {
     t.true(chunk.data.byteLength > 0);
     break;
   }
+  await served.allEnded.promise;
+  t.true((await read(client.read(ref, NEVER))).equals(expected));
+});
+
+test("a reader that is cancelled gets the reason, and the stream ends on both sides", async (t) => {
+  const { client, ref, served } = await openExchange(t, 30, { creditBytes: CHUNK_BYTES });
   const abort = new AbortController();
   const reader = client.read(ref, abort.signal)[Symbol.asyncIterator]();
   await reader.next();
   abort.abort(new Error("the task was cancelled"));
   await t.throwsAsync(read({ [Symbol.asyncIterator]: () => reader }), { message: "the task was cancelled" });
-  t.true((await read(client.read(ref, NEVER))).equals(expected));
+  await served.allEnded.promise;
+  t.is(served.open, 0);
+});
+
+test("the producer sends a window and no more before the reader comes back", async (t) => {
+  const { client, ref, served } = await openExchange(t, 30, { creditBytes: 3 * CHUNK_BYTES });
+  const reader = client.read(ref, NEVER)[Symbol.asyncIterator]();
+  await reader.next();
+  // The first chunk is not consumed yet; another partition is read to its end meanwhile, on the same connection.
+  await t.throwsAsync(read(client.read({ ...ref, index: 7 }, NEVER)), { instanceOf: LostPartitionError });
+  t.true(served.sentBytes <= 4 * CHUNK_BYTES);
+  await reader.return?.();
 });
 
 test("a partition of this worker is read from its store, any other over the exchange", async (t) => {
