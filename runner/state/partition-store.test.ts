@@ -12,16 +12,20 @@ import { SpillFile } from "./spill-file.ts";
 const KEY = { jobId: "job" as JobId, datasetId: "data" as DatasetId, attemptId: "attempt" as TaskAttemptId };
 const NEVER = new AbortController().signal;
 
-async function openStore(
-  context: { teardown(close: () => Promise<void>): void },
-  init: Partial<PartitionStoreInit> = {},
-): Promise<PartitionStore> {
+interface Context {
+  teardown(close: () => Promise<void>): void;
+}
+
+async function temporaryDirectory(context: Context): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "weir-store-"));
-  const store = await PartitionStore.open({ directory, partitionMemoryBytes: 1e9, bundleMemoryBytes: 1e9, ...init });
-  context.teardown(async () => {
-    await store.close();
-    await rm(directory, { recursive: true, force: true });
-  });
+  context.teardown(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function openStore(context: Context, init: Partial<PartitionStoreInit> = {}): Promise<PartitionStore> {
+  const directory = init.directory ?? (await temporaryDirectory(context));
+  const store = await PartitionStore.open({ partitionMemoryBytes: 1e9, bundleMemoryBytes: 1e9, ...init, directory });
+  context.teardown(() => store.close());
   return store;
 }
 
@@ -137,7 +141,7 @@ test("releasing a job drops its running segments and leaves other jobs alone", a
   const segments = writers.map((writer) => writer.beginSegment());
   const waits = segments.map((segment) => segment.append(0, chunkOf(1, 60_000)));
   await store.releaseJob(KEY.jobId);
-  await Promise.all(waits);
+  await Promise.all(waits.filter((wait) => wait !== undefined));
   segments[0]?.abort();
   segments[1]?.commit();
   writers[1]?.seal();
@@ -146,7 +150,7 @@ test("releasing a job drops its running segments and leaves other jobs alone", a
 });
 
 test("no spill file has a name, so that a killed worker leaves none", async (t) => {
-  const directory = await mkdtemp(join(tmpdir(), "weir-store-"));
+  const directory = await temporaryDirectory(t);
   const store = await openStore(t, { directory, bundleMemoryBytes: 1 });
   const segment = store.openDataset({ ...KEY, partitions: 1 }).beginSegment();
   await segment.append(0, chunkOf(1, 50_000));
@@ -175,7 +179,7 @@ test("a full disk fails the append that waits for it, names the directory, and t
 });
 
 test("a spill directory that cannot be made is named", async (t) => {
-  const file = join(await mkdtemp(join(tmpdir(), "weir-store-")), "file");
+  const file = join(await temporaryDirectory(t), "file");
   await writeFile(file, "");
   await t.throwsAsync(SpillFile.open(join(file, "spill"), "shuffle"), {
     message: /Cannot create a spill file in the spill directory .*file\/spill: ENOTDIR/,
@@ -243,7 +247,7 @@ test("whatever the order of appends, commits, aborts and spills, a partition is 
               throw new Error(`partition ${index} has ${read.elementCount} elements`);
             if (sealed[index]?.byteLength !== expected.byteLength) throw new Error("the seal is wrong");
           }
-          await Promise.all(waits);
+          await Promise.all(waits.filter((wait) => wait !== undefined));
           await store.close();
           if (store.memoryBytes !== 0) throw new Error(`${store.memoryBytes} bytes are still counted`);
         } finally {

@@ -188,7 +188,6 @@ test("a load that fails or is given up leaves nothing, and one who gives up does
   await (await patient).close();
   t.is(store.memoryBytes, 0);
   const broken = {
-    // eslint-disable-next-line require-yield
     async *read(): AsyncGenerator<Chunk> {
       await Promise.resolve();
       throw new Error("lost");
