@@ -67,7 +67,7 @@ async function openRunner(files: Readonly<Record<string, Buffer>>, options: obje
     call.end();
   };
   const resolveArtifacts = unaryHandler((request: { artifacts: unknown[] }) => ({ replacements: request.artifacts }));
-  let info: ProvisionInfo | undefined;
+  const provided: { info?: ProvisionInfo } = {};
   const implementation = (handlers: object) => handlers as unknown as grpc.UntypedServiceImplementation;
   const server = await GrpcServer.open(
     [
@@ -80,14 +80,14 @@ async function openRunner(files: Readonly<Record<string, Buffer>>, options: obje
         handlers: implementation({ getArtifact, resolveArtifacts }),
       },
       loggingService({ onEntries: (_harnessId, list) => void entries.push(...list) }),
-      provisionService({ infoFor: () => info }),
+      provisionService({ infoFor: () => provided.info }),
       status.served,
     ],
     "localhost",
     0,
   );
   const url = { url: server.address };
-  info = ProvisionInfo.fromPartial({
+  provided.info = ProvisionInfo.fromPartial({
     pipelineOptions: { options },
     controlEndpoint: url,
     loggingEndpoint: url,

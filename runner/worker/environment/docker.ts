@@ -8,7 +8,7 @@ import { DockerPayload } from "../../../proto/gen/beam_runner_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
 import type { HarnessEndpoints, HarnessStart, StartedHarness } from "../task/ports.ts";
 import { bootArguments } from "./boot-arguments.ts";
-import type { HarnessLauncherInit } from "./environment-launcher.ts";
+import type { HarnessLauncherInit } from "./harness-launcher-init.ts";
 import { harnessDirectory, startBootPython } from "./process.ts";
 import { startSupervised } from "./supervised-process.ts";
 

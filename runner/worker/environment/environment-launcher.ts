@@ -3,29 +3,15 @@
  *
  * Invariant: after `stop()` of a started harness no process, container or temporary file of it is left.
  */
-import type { Clock } from "../../base/clock.ts";
 import { userError } from "../../base/errors.ts";
-import type { Log } from "../../base/log.ts";
 import type { HarnessLauncher, HarnessStart, StartedHarness } from "../task/ports.ts";
 import { startAnyOf } from "./any-of.ts";
 import { startDocker } from "./docker.ts";
 import { startExternal } from "./external.ts";
+import type { HarnessLauncherInit } from "./harness-launcher-init.ts";
 import { startProcess } from "./process.ts";
 
-export interface HarnessLauncherInit {
-  readonly log: Log;
-  readonly clock: Clock;
-  /** The Node that runs `weir boot python`. */
-  readonly nodePath: string;
-  /** The file that Node runs as `weir`. */
-  readonly weirMainPath: string;
-  /** Stock Python SDK images are started as `weir boot python` with a local Python. */
-  readonly dockerImagesAsProcess: boolean;
-  /** The Python for `weir boot python`; it must have apache_beam. */
-  readonly pythonPath?: string;
-  /** Each harness has a folder of its own below it while it lives. */
-  readonly temporaryDirectory: string;
-}
+export type { HarnessLauncherInit };
 
 export function createHarnessLauncher(init: HarnessLauncherInit): HarnessLauncher {
   const start = (request: HarnessStart): Promise<StartedHarness> => {

@@ -12,7 +12,7 @@ import { ProcessPayload } from "../../../proto/gen/beam_runner_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
 import type { HarnessStart, StartedHarness } from "../task/ports.ts";
 import { bootArguments } from "./boot-arguments.ts";
-import type { HarnessLauncherInit } from "./environment-launcher.ts";
+import type { HarnessLauncherInit } from "./harness-launcher-init.ts";
 import { startSupervised } from "./supervised-process.ts";
 
 /** A harness finishes what it logs; whatever takes longer is stuck. */

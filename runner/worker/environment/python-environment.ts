@@ -10,7 +10,6 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import Database from "better-sqlite3";
 import type { Clock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { StagedFile } from "./boot-artifacts.ts";
@@ -162,6 +161,8 @@ async function run(
 
 /** Holds an exclusive lock until the returned function is called, or the process ends. */
 async function lock(path: string, clock: Clock): Promise<() => void> {
+  // Loaded here: a job without packages, which is most of them, starts sooner without it.
+  const { default: Database } = await import("better-sqlite3");
   const database = new Database(path, { timeout: 0 });
   for (;;) {
     try {

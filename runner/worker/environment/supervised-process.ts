@@ -38,7 +38,7 @@ const DRAIN_MS = 500;
 
 /** @throws WeirError FAILED_PRECONDITION when the command cannot be run; the folder is removed then. */
 export async function startSupervised(init: SupervisedProcessInit): Promise<StartedHarness> {
-  const { clock, log, directory } = init;
+  const { log, directory } = init;
   const child = spawn(init.command, init.args, {
     detached: true,
     env: init.env as NodeJS.ProcessEnv,

@@ -4,7 +4,7 @@
  *
  * Each call has a connection of its own: a harness asks for a few files at its start and never again.
  */
-import * as grpc from "@grpc/grpc-js";
+import type * as grpc from "@grpc/grpc-js";
 import { ArtifactRetrievalServiceDefinition } from "../../../proto/gen/beam_artifact_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
 import {
