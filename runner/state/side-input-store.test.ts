@@ -189,6 +189,7 @@ test("a load that fails or is given up leaves nothing, and one who gives up does
   t.is(store.memoryBytes, 0);
   const broken = {
     async *read(): AsyncGenerator<Chunk> {
+      yield { data: encode({ windows: [1], value: "a" }), elementCount: 1 };
       await Promise.resolve();
       throw new Error("lost");
     },
