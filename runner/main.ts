@@ -13,9 +13,10 @@ import { randomHex, systemClock } from "./base/clock.ts";
 import { WeirError } from "./base/errors.ts";
 import type { WorkerId } from "./base/ids.ts";
 import { DEFAULT_MEMORY_BUDGET_BYTES, limitsFor } from "./base/limits.ts";
-import { createLog, type Log, type LogLevel } from "./base/log.ts";
+import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
+import { requireSupported } from "./graph/supported-features.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
 import {
   attachJob,
@@ -80,7 +81,11 @@ async function serve(flags: ServeFlags): Promise<void> {
         dataDirectory: flags.dataDir ?? (data?.path as string),
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
-        buildGraph: (pipeline) => buildExecutionGraph(pipeline),
+        buildGraph: (pipeline) => {
+          const graph = buildExecutionGraph(pipeline);
+          requireSupported(graph);
+          return graph;
+        },
         openExecutor: ({ leaderEpoch }) => {
           const registry = new WorkerRegistry({ clock: systemClock, log, leaderEpoch });
           workers = registry;
@@ -115,20 +120,17 @@ async function serve(flags: ServeFlags): Promise<void> {
 }
 
 function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...string[]] {
-  return [
-    process.execPath,
-    ...process.execArgv,
-    MAIN_PATH,
-    "worker",
-    "--local",
-    ...["--coordinator", coordinator],
-    ...["--worker-memory-mb", String(flags.workerMemoryMb)],
-    ...["--worker-slots", String(flags.workerSlots)],
-    ...["--max-bundle-attempts", String(flags.maxBundleAttempts)],
-    ...["--log-level", flags.logLevel],
-    ...["--log-format", flags.logFormat],
-    ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : []),
-  ];
+  const values = {
+    "--coordinator": coordinator,
+    "--worker-memory-mb": flags.workerMemoryMb,
+    "--worker-slots": flags.workerSlots,
+    "--max-bundle-attempts": flags.maxBundleAttempts,
+    "--log-level": flags.logLevel,
+    "--log-format": flags.logFormat,
+  };
+  const switches = ["--local", ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : [])];
+  const args = Object.entries(values).flatMap(([name, value]) => [name, String(value)]);
+  return [process.execPath, ...process.execArgv, MAIN_PATH, "worker", ...switches, ...args];
 }
 
 interface WorkerCommandFlags extends WorkerFlags {

@@ -13,7 +13,7 @@ import {
 } from "../../proto/gen/beam_artifact_api.ts";
 import { ArtifactFilePayload, ArtifactStagingToRolePayload } from "../../proto/gen/beam_runner_api.ts";
 import { present } from "../base/assert.ts";
-import { WeirError } from "../base/errors.ts";
+import type { WeirError } from "../base/errors.ts";
 import { fromStatus, type GenericService, GrpcServer, openClient } from "../base/grpc.ts";
 import { silentLog } from "../base/log.ts";
 import type { ArtifactSpec } from "../graph/execution-graph.ts";
@@ -143,7 +143,7 @@ test("a file of 50 MB is staged, found under its checksum, retrieved unchanged, 
   t.deepEqual(Uint8Array.from(first?.rolePayload ?? []), big.rolePayload);
   t.deepEqual(files().includes(sha256), true);
   t.deepEqual(await retrieve(retrievalClient, present(first, "artifact")), { sha256, byteLength: 50 * 1024 * 1024 });
-  await staging.forget("token");
+  staging.forget("token");
   t.deepEqual(files(), []);
   const gone = await t.throwsAsync(retrieve(retrievalClient, present(first, "artifact")));
   t.is((gone as WeirError).code, "NOT_FOUND");
@@ -156,9 +156,9 @@ test("a file that two jobs share stays until both are over", async (t) => {
     await offer(stagingClient, token, new Map([["/f", [Buffer.from("same")]]]));
   }
   t.is(files().length, 1);
-  await staging.forget("one");
+  staging.forget("one");
   t.is(files().length, 1);
-  await staging.forget("two");
+  staging.forget("two");
   t.is(files().length, 0);
 });
 

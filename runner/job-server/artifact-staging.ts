@@ -68,9 +68,9 @@ export class ArtifactStaging {
   }
 
   /** Ends the session and drops its files. Idempotent. */
-  async forget(token: string): Promise<void> {
+  forget(token: string): void {
     this.#sessions.delete(token);
-    await this.#store.release(token);
+    this.#store.release(token);
   }
 
   get served(): ServedService {

@@ -6,8 +6,8 @@
  * store's own folder is ever read or written, whatever a client sends.
  */
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { access, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
+import { constants, rmSync } from "node:fs";
+import { access, mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomHex } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
@@ -131,14 +131,12 @@ export class ArtifactStore {
   }
 
   /** Drops the owner's references, and the files that nobody else holds. Idempotent. */
-  async release(owner: string): Promise<void> {
-    for (const [sha256, owners] of [...this.#owners]) {
+  release(owner: string): void {
+    for (const [sha256, owners] of this.#owners) {
       if (!owners.delete(owner) || owners.size > 0) continue;
       this.#owners.delete(sha256);
-      if (!this.#clean) continue;
-      await unlink(join(this.#files, sha256)).catch((failure: NodeJS.ErrnoException) => {
-        if (failure.code !== "ENOENT") throw failure;
-      });
+      // In the same step as the decision: a `put` of the same content may come with the next one.
+      if (this.#clean) rmSync(join(this.#files, sha256), { force: true });
     }
   }
 

@@ -90,7 +90,7 @@ export class JobRegistry {
   }
 
   /** @throws WeirError INVALID_ARGUMENT for a pipeline that cannot run or an option of the wrong type. */
-  async prepare(request: PrepareRequest): Promise<{ preparationId: PreparationId; stagingToken: string }> {
+  prepare(request: PrepareRequest): { preparationId: PreparationId; stagingToken: string } {
     this.#assertOpen();
     const fields = decodeOptions(request.options);
     const values = readOptions(fields);
@@ -101,11 +101,11 @@ export class JobRegistry {
     const stagingToken = `staging-${unique}`;
     this.#init.staging.register(stagingToken, dependencySets(graph.environments));
     this.#preparations.set(preparationId, { ...request, jobName, preparationId, stagingToken, graph, fields, values });
-    await this.#dropOldPreparations();
+    this.#dropOldPreparations();
     return { preparationId, stagingToken };
   }
 
-  async #dropOldPreparations(): Promise<void> {
+  #dropOldPreparations(): void {
     let bytes = 0;
     let count = 0;
     for (const { preparationId, stagingToken, pipeline } of [...this.#preparations.values()].reverse()) {
@@ -114,7 +114,7 @@ export class JobRegistry {
       const fits = count === 1 || (count <= MAX_PREPARATIONS && bytes <= MAX_PREPARATION_BYTES);
       if (fits || this.#used.has(preparationId)) continue;
       this.#preparations.delete(preparationId);
-      await this.#init.staging.forget(stagingToken);
+      this.#init.staging.forget(stagingToken);
     }
   }
 
@@ -181,10 +181,10 @@ export class JobRegistry {
     return jobId;
   }
 
-  async #retire(job: Job, stagingToken: string): Promise<void> {
+  #retire(job: Job, stagingToken: string): void {
     this.#live.delete(job.jobId);
     this.#init.store.prune(this.#init.historySize);
-    if (this.#init.cleanArtifactsPerJob) await this.#init.staging.forget(stagingToken);
+    if (this.#init.cleanArtifactsPerJob) this.#init.staging.forget(stagingToken);
   }
 
   /** @throws WeirError NOT_FOUND */

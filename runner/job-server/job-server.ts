@@ -72,7 +72,7 @@ export class JobServer {
     }
 
     async function openIn(scope: ResourceScope): Promise<JobServer> {
-      const { host, clock, log } = init;
+      const { host, log } = init;
       await assertPortFree(host, init.jobPort, "--job-port");
       await assertPortFree(host, init.artifactPort, "--artifact-port");
       const store = scope.own(JobStore.open(init.dataDirectory));

@@ -49,8 +49,8 @@ export function jobService(jobs: JobRegistry, stagingAddress: string): ServedSer
     service: JobServiceDefinition as unknown as GenericService,
     raw: RAW_METHODS,
     handlers: {
-      prepare: unaryHandler<Buffer, Buffer>(async (bytes) => {
-        const { preparationId, stagingToken } = await jobs.prepare(readPrepareRequest(bytes));
+      prepare: unaryHandler<Buffer, Buffer>((bytes) => {
+        const { preparationId, stagingToken } = jobs.prepare(readPrepareRequest(bytes));
         const response: PrepareJobResponse = {
           preparationId,
           artifactStagingEndpoint: { url: stagingAddress, authentication: undefined },
