@@ -226,7 +226,7 @@ test("a bundle that always fails ends the stage with the first error after four 
   const executor = executorFor(() => ({ error: `ValueError number ${++attempts}` }), output);
   const failure = await t.throwsAsync(executor.run(chunksOf([1])), { instanceOf: WeirError });
   t.is(attempts, 4);
-  t.regex(failure?.message ?? "", /Stage \[Test\].*ValueError number 1$/s);
+  t.regex(failure?.message ?? "", /Stage \[Test\] failed 4 times.*ValueError number 1$/s);
   t.deepEqual(committed, []);
 });
 

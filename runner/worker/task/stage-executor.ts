@@ -204,7 +204,7 @@ export class StageExecutor {
         throw new WeirError({
           code: "ABORTED",
           domain: firstUserError === undefined ? "external" : "user",
-          message: `${stageName} failed: a bundle failed ${attemptNumber} times. The first failure was:\n${reported.message}`,
+          message: `${this.#failedPart(reported.message)} failed ${attemptNumber} times. The first failure was:\n${reported.message}`,
           ids: reported.ids,
           cause: reported,
         });
@@ -214,6 +214,12 @@ export class StageExecutor {
         "bundle failed, running it again",
       );
     }
+  }
+
+  /** The transform that the SDK names in its error, else the stage. */
+  #failedPart(sdkError: string): string {
+    const running = /\[while running '([^']+)'\]/.exec(sdkError);
+    return running === null ? `A bundle of ${this.#init.stageName}` : `A bundle with transform "${running[1]}"`;
   }
 
   async #attempt(
