@@ -6,6 +6,7 @@
  * makes it and the others wait. The lock is SQLite's, so that it ends with its holder however that ends.
  */
 import { execFile, spawn } from "node:child_process";
+import { promisify } from "node:util";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -17,6 +18,7 @@ import type { PythonInstallation } from "./find-python.ts";
 import { OutputTail } from "./output-tail.ts";
 import {
   EXTRA_PACKAGES,
+  WORKFLOW,
   type PipStep,
   bringsPackages,
   environmentKey,
@@ -45,7 +47,21 @@ export interface PythonEnvironment {
 
 const MARKER = "weir-complete";
 const LOCK_POLL_MS = 100;
-const UNUSED_MS = 30 * 24 * 60 * 60_000;
+/** More environments than these are kept only while they may be in use. */
+const KEPT_COUNT = 32;
+const MAY_BE_IN_USE_MS = 7 * 24 * 60 * 60_000;
+
+// Every submission packs the package of --setup_file anew, with new times: what is in it is what counts.
+const HASH_ARCHIVE = `
+import hashlib, sys, tarfile
+digest = hashlib.sha256()
+with tarfile.open(sys.argv[1]) as archive:
+  for member in sorted(archive.getmembers(), key=lambda member: member.name):
+    digest.update(repr((member.name, member.mode, member.type, member.linkname, member.size)).encode())
+    if member.isfile():
+      digest.update(archive.extractfile(member).read())
+print(digest.hexdigest())
+`;
 
 /** Where environments are kept between jobs. */
 export function environmentCacheDirectory(env: Readonly<Record<string, string | undefined>>): string {
@@ -58,11 +74,12 @@ export function environmentCacheDirectory(env: Readonly<Record<string, string | 
 export async function preparePython(init: PythonEnvironmentInit): Promise<PythonEnvironment> {
   const { python, files, cacheDirectory, clock } = init;
   if (!bringsPackages(files)) return { executable: python.executable, virtualEnvironment: undefined };
-  const key = environmentKey(files, python);
+  const key = environmentKey(await byContent(init), python);
   const directory = join(cacheDirectory, key);
   const environment = { executable: join(directory, "bin", "python"), virtualEnvironment: directory };
   await mkdir(cacheDirectory, { recursive: true, mode: 0o700 });
-  const unlock = await lock(join(cacheDirectory, `${key}.lock`), clock);
+  // A few locks for all environments: two that share one only wait for each other.
+  const unlock = await lock(join(cacheDirectory, `lock-${key.slice(0, 1)}`), clock);
   try {
     const marker = join(directory, MARKER);
     if (existsSync(marker)) {
@@ -74,7 +91,7 @@ export async function preparePython(init: PythonEnvironmentInit): Promise<Python
     }
     const now = new Date(clock.nowMs());
     await utimes(marker, now, now);
-    await removeUnused(cacheDirectory, clock.nowMs() - UNUSED_MS);
+    await removeUnused(cacheDirectory, clock.nowMs() - MAY_BE_IN_USE_MS);
     return environment;
   } catch (failure) {
     if (!existsSync(join(directory, MARKER))) await rm(directory, { recursive: true, force: true });
@@ -91,8 +108,8 @@ async function create(init: PythonEnvironmentInit, executable: string, directory
   await run("venv", python.executable, ["-m", "venv", "--system-site-packages", "--without-pip", directory], report);
   if (python.ownSitePackages.length > 0) await seeParent(executable, python.ownSitePackages);
   if (!(await imports(executable, "pip"))) await run("ensurepip", executable, ["-m", "ensurepip"], report);
-  // Without isolation a package is built with our setuptools, if we have them: Python 3.12 and later bring none.
-  const buildIsolation = init.buildIsolation || !(await imports(executable, "setuptools"));
+  // Without isolation a package is built with the setuptools that are there, if they can: a bare Python 3.12 has none.
+  const buildIsolation = init.buildIsolation || !(await imports(executable, "setuptools.command.bdist_wheel", "wheel"));
   const manifest = init.files.some(({ name }) => name === EXTRA_PACKAGES)
     ? await readFile(join(init.stagedDirectory, EXTRA_PACKAGES), "utf8")
     : "";
@@ -110,18 +127,21 @@ async function create(init: PythonEnvironmentInit, executable: string, directory
 /** A virtual environment made by one that is virtual itself sees the packages of the base Python only: add its own. */
 async function seeParent(executable: string, sitePackages: readonly string[]): Promise<void> {
   const code = "import sysconfig; print(sysconfig.get_path('purelib'))";
-  const own = await new Promise<string>((resolve, reject) => {
-    execFile(executable, ["-c", code], (failure, stdout) => {
-      if (failure === null) resolve(stdout.trim());
-      else reject(failure);
-    });
-  });
+  const { stdout } = await promisify(execFile)(executable, ["-c", code]);
   const lines = sitePackages.map((folder) => `import site; site.addsitedir(${JSON.stringify(folder)})\n`);
-  await writeFile(join(own, "weir-parent.pth"), lines.join(""));
+  await writeFile(join(stdout.trim(), "weir-parent.pth"), lines.join(""));
 }
 
-function imports(executable: string, module: string): Promise<boolean> {
-  const code = `import importlib.util, sys; sys.exit(importlib.util.find_spec(${JSON.stringify(module)}) is None)`;
+/** True when one of the modules is there. */
+function imports(executable: string, ...modules: readonly string[]): Promise<boolean> {
+  const code = `
+import importlib.util, sys
+def there(name):
+  try:
+    return importlib.util.find_spec(name) is not None
+  except ImportError:
+    return False
+sys.exit(not any(map(there, ${JSON.stringify(modules)})))`;
   return new Promise((resolve) => {
     execFile(executable, ["-c", code], (failure) => resolve(failure === null));
   });
@@ -178,12 +198,28 @@ async function lock(path: string, clock: Clock): Promise<() => void> {
   }
 }
 
-/** Environments whose last harness started long ago. */
+/** The files with hashes that stay the same when only times do not. */
+async function byContent(init: PythonEnvironmentInit): Promise<readonly StagedFile[]> {
+  const { python, files, stagedDirectory } = init;
+  const hashed = files.map(async (file) => {
+    if (file.name !== WORKFLOW) return file;
+    const args = ["-c", HASH_ARCHIVE, join(stagedDirectory, file.name)];
+    const archive = await promisify(execFile)(python.executable, args).catch(() => undefined);
+    // Not an archive: pip will say so.
+    return archive === undefined ? file : { ...file, sha256: archive.stdout.trim() };
+  });
+  return await Promise.all(hashed);
+}
+
+/** Removes the least recently used environments beyond `KEPT_COUNT`, but none that may still be in use. */
 async function removeUnused(cacheDirectory: string, olderThanMs: number): Promise<void> {
+  const environments: { name: string; usedMs: number }[] = [];
   for (const name of await readdir(cacheDirectory)) {
     if (!/^[0-9a-f]{32}$/.test(name)) continue;
     const marker = await stat(join(cacheDirectory, name, MARKER)).catch(() => undefined);
-    if (marker !== undefined && marker.mtimeMs < olderThanMs)
-      await rm(join(cacheDirectory, name), { recursive: true, force: true });
+    if (marker !== undefined) environments.push({ name, usedMs: marker.mtimeMs });
   }
+  const surplus = environments.toSorted((left, right) => right.usedMs - left.usedMs).slice(KEPT_COUNT);
+  for (const { name, usedMs } of surplus)
+    if (usedMs < olderThanMs) await rm(join(cacheDirectory, name), { recursive: true, force: true });
 }

@@ -8,8 +8,8 @@ import type { StagedFile } from "./boot-artifacts.ts";
 import type { PythonInstallation } from "./find-python.ts";
 
 const REQUIREMENTS = "requirements.txt";
-const EXTRA_PACKAGES = "extra_packages.txt";
-const WORKFLOW = "workflow.tar.gz";
+export const EXTRA_PACKAGES = "extra_packages.txt";
+export const WORKFLOW = "workflow.tar.gz";
 const SDK_SOURCE = "dataflow_python_sdk.tar";
 /** Files that the harness reads by itself or that are for people only. */
 const NOT_INSTALLED: ReadonlySet<string> = new Set(["pickled_main_session", "submission_environment_dependencies.txt"]);
@@ -90,5 +90,3 @@ export function extraPackageNames(manifest: string): readonly string[] {
     .map((line) => line.trim())
     .filter((line) => line !== "");
 }
-
-export { EXTRA_PACKAGES };
