@@ -216,7 +216,7 @@ test.serial(
     t.regex(exit.reason, /exited with code 1$/);
     t.regex(
       exit.lastOutput.join("\n"),
-      /weir boot python: pip could not install extra package bad\.whl \(exit 1\):\n(.*\n)*.*bad\.whl/,
+      /bad\.whl.*\n(.*\n)*weir boot python: pip could not install extra package bad\.whl \(exit 1\); its own output is above/,
     );
     const environments = (names: readonly string[]) => names.filter((name) => /^[0-9a-f]{32}$/.test(name));
     t.deepEqual(environments(await readdir(join(directory, "cache"))), environments(before));

@@ -116,6 +116,7 @@ async function prepare(flags: BootFlags): Promise<{ environment: PythonEnvironme
     cacheDirectory: environmentCacheDirectory(process.env),
     buildIsolation: experimentsOf(info.pipelineOptions ?? {}).includes("pip_use_build_isolation"),
     report,
+    onOutput: (line) => void writeSync(2, `${line}\n`),
   });
   const options = JSON.stringify(info.pipelineOptions ?? {});
   const optionsFile =

@@ -35,8 +35,10 @@ export interface PythonEnvironmentInit {
   readonly cacheDirectory: string;
   /** As the experiment pip_use_build_isolation asks. */
   readonly buildIsolation: boolean;
-  /** Told of every line of pip's output and of our own steps. */
+  /** Told of every step. */
   readonly report: (line: string) => void;
+  /** Told of every line that pip prints. */
+  readonly onOutput: (line: string) => void;
 }
 
 /** The Python to run, and its environment's folder when it is not the given one. */
@@ -70,7 +72,7 @@ export function environmentCacheDirectory(env: Readonly<Record<string, string | 
   return join(env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "weir", "python-environments");
 }
 
-/** @throws WeirError with the last lines of pip's output when a package cannot be installed. */
+/** @throws WeirError when a package cannot be installed; why is in the output. */
 export async function preparePython(init: PythonEnvironmentInit): Promise<PythonEnvironment> {
   const { python, files, cacheDirectory, clock } = init;
   if (!bringsPackages(files)) return { executable: python.executable, virtualEnvironment: undefined };
@@ -102,12 +104,12 @@ export async function preparePython(init: PythonEnvironmentInit): Promise<Python
 }
 
 async function create(init: PythonEnvironmentInit, executable: string, directory: string): Promise<void> {
-  const { python, report } = init;
+  const { python, report, onOutput } = init;
   report(`Making the virtual environment ${directory}`);
   // Python's own pip does for the new environment too, and saves seconds.
-  await run("venv", python.executable, ["-m", "venv", "--system-site-packages", "--without-pip", directory], report);
+  await run("venv", python.executable, ["-m", "venv", "--system-site-packages", "--without-pip", directory], onOutput);
   if (python.ownSitePackages.length > 0) await seeParent(executable, python.ownSitePackages);
-  if (!(await imports(executable, "pip"))) await run("ensurepip", executable, ["-m", "ensurepip"], report);
+  if (!(await imports(executable, "pip"))) await run("ensurepip", executable, ["-m", "ensurepip"], onOutput);
   // Without isolation a package is built with the setuptools that are there, if they can: a bare Python 3.12 has none.
   const buildIsolation = init.buildIsolation || !(await imports(executable, "setuptools.command.bdist_wheel", "wheel"));
   const manifest = init.files.some(({ name }) => name === EXTRA_PACKAGES)
@@ -121,7 +123,7 @@ async function create(init: PythonEnvironmentInit, executable: string, directory
     extraPackages: extraPackageNames(manifest),
     buildIsolation,
   });
-  for (const step of steps) await pip(step, executable, report);
+  for (const step of steps) await pip(step, executable, init);
 }
 
 /** A virtual environment made by one that is virtual itself sees the packages of the base Python only: add its own. */
@@ -147,10 +149,11 @@ sys.exit(not any(map(there, ${JSON.stringify(modules)})))`;
   });
 }
 
-async function pip(step: PipStep, executable: string, report: (line: string) => void): Promise<void> {
+async function pip(step: PipStep, executable: string, init: PythonEnvironmentInit): Promise<void> {
+  const { report, onOutput } = init;
   report(`Installing ${step.what}`);
   try {
-    await run(`pip could not install ${step.what}`, executable, ["-m", "pip", ...step.args], report);
+    await run(`pip could not install ${step.what}`, executable, ["-m", "pip", ...step.args], onOutput);
   } catch (failure) {
     if (!step.mayFail) throw failure;
     report(`Not all of ${step.what} could be installed; asking the package index for the rest`);
@@ -161,10 +164,10 @@ async function run(
   what: string,
   command: string,
   args: readonly string[],
-  report: (line: string) => void,
+  onOutput: (line: string) => void,
 ): Promise<void> {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
-  const output = new OutputTail(report);
+  const output = new OutputTail(onOutput);
   output.follow(child.stdout);
   output.follow(child.stderr);
   const code = await new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
@@ -175,7 +178,7 @@ async function run(
     throw new WeirError({
       code: "FAILED_PRECONDITION",
       domain: "user",
-      message: `${what} (exit ${code}):\n${output.lines().slice(-20).join("\n")}`,
+      message: `${what} (exit ${code}); its own output is above.`,
     });
 }
 
