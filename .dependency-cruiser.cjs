@@ -5,7 +5,7 @@
  */
 const layers = [
   { folder: "base", may: [] },
-  { folder: "coders", may: ["base"], typesOf: ["graph"] },
+  { folder: "coders", may: ["base", "time"], typesOf: ["graph"] },
   { folder: "time", may: ["base"] },
   { folder: "storage", may: ["base"] },
   { folder: "graph", may: ["base", "coders", "time"] },
@@ -21,6 +21,11 @@ const layers = [
   { folder: "job-server", may: ["base", "graph", "checkpoint", "storage"] },
 ];
 
+/** Imports that break the rule and are still there. This list only shrinks. */
+const debts = {
+  "worker/task": "^runner/worker/fn-api/(encode-elements|harness-connection|short-ids)\\.ts$",
+};
+
 const folders = (names) => `^runner/(${names.join("|")})/`;
 const TESTS = "\\.test\\.ts$";
 
@@ -31,7 +36,10 @@ module.exports = {
       comment: `runner/${folder} may import only: ${[folder, ...may].join(", ")}${typesOf.length ? `; types of: ${typesOf.join(", ")}` : ""}`,
       severity: "error",
       from: { path: `^runner/${folder}/`, pathNot: except ? [`^runner/${except}/`, TESTS] : [TESTS] },
-      to: { path: "^runner/", pathNot: [folders([folder, ...may, ...typesOf])] },
+      to: {
+        path: "^runner/",
+        pathNot: [folders([folder, ...may, ...typesOf]), ...(debts[folder] ? [debts[folder]] : [])],
+      },
     })),
     ...layers
       .filter(({ typesOf }) => typesOf !== undefined)
@@ -44,10 +52,10 @@ module.exports = {
       })),
     {
       name: "generated-protos-stop-at-the-edge",
-      comment: "coders, time, state and storage know no protobuf (base has the gRPC plumbing only).",
+      comment: "base, coders, time, state and storage know no protobuf; a row coder's payload is a Schema, though.",
       severity: "error",
       from: { path: "^runner/(base|coders|time|state|storage)/", pathNot: TESTS },
-      to: { path: "^proto/gen/" },
+      to: { path: "^proto/gen/", pathNot: "^proto/gen/schema\\.ts$" },
     },
     {
       name: "no-cycles",
