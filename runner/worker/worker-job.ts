@@ -43,7 +43,7 @@ export interface WorkerJobInit {
   readonly store: PartitionStore;
   readonly sideInputs: SideInputStore;
   readonly reader: PartitionReader;
-  readonly onConnection: (connection: HarnessConnection) => void;
+  readonly onConnection: (connection: HarnessConnection, environmentId: string) => void;
   readonly onGone: (harnessId: HarnessId) => void;
   readonly clock: Clock;
   readonly log: Log;
@@ -179,7 +179,7 @@ export class WorkerJob {
         connectTimeoutMs: HARNESS_CONNECT_TIMEOUT_MS,
         environmentWaitMs: ENVIRONMENT_WAIT_MS,
         newHarnessId: () => `${workerId}-${randomHex(4)}` as HarnessId,
-        onConnection,
+        onConnection: (connection) => onConnection(connection, environmentId),
         onGone,
         clock,
         log,

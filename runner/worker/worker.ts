@@ -67,7 +67,10 @@ export class Worker {
   readonly #init: WorkerInit;
   readonly #scope = new ResourceScope();
   readonly #jobs = new Map<JobId, WorkerJob>();
-  readonly #connections = new Map<HarnessId, { connection: HarnessConnection; job: WorkerJob }>();
+  readonly #connections = new Map<
+    HarnessId,
+    { readonly connection: HarnessConnection; readonly job: WorkerJob; readonly environmentId: string }
+  >();
   readonly #ended = Promise.withResolvers<string>();
   #stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage> | undefined;
   #lastContactMs = 0;
@@ -257,7 +260,8 @@ export class Worker {
       store: present(this.#store, "the partition store"),
       sideInputs: present(this.#sideInputs, "the side input store"),
       reader: present(this.#reader, "the partition reader"),
-      onConnection: (connection) => this.#connections.set(connection.harnessId, { connection, job }),
+      onConnection: (connection, environmentId) =>
+        this.#connections.set(connection.harnessId, { connection, job, environmentId }),
       onGone: (harnessId) => this.#connections.delete(harnessId),
       clock,
       log: log.child({ job: jobId }),
@@ -343,22 +347,23 @@ export class Worker {
   }
 
   #provisionInfo(harnessId: HarnessId): ProvisionInfo | undefined {
-    const job = this.#connections.get(harnessId)?.job;
+    const entry = this.#connections.get(harnessId);
     const endpoints = this.#endpoints;
-    if (job === undefined || endpoints === undefined) return undefined;
+    if (entry === undefined || endpoints === undefined) return undefined;
+    const { description } = entry.job;
     const url = (address: string) => ({ url: address, authentication: undefined });
     return {
-      pipelineOptions: job.description.pipelineOptions as Record<string, unknown>,
-      retrievalToken: job.description.retrievalToken,
+      pipelineOptions: description.pipelineOptions as Record<string, unknown>,
+      retrievalToken: description.retrievalToken,
       statusEndpoint: url(endpoints.status),
       loggingEndpoint: url(endpoints.logging),
       artifactEndpoint: url(endpoints.artifact),
       controlEndpoint: url(endpoints.control),
-      dependencies: Object.values(job.description.graph.environments).flatMap((environment) =>
-        environment.dependencies.map((artifact) => ({ ...artifact })),
-      ),
+      dependencies: (description.graph.environments[entry.environmentId]?.dependencies ?? []).map((artifact) => ({
+        ...artifact,
+      })),
       runnerCapabilities: RUNNER_CAPABILITIES,
-      metadata: {},
+      metadata: { job_id: description.jobId, job_name: description.jobName },
       siblingWorkerIds: [],
     };
   }
