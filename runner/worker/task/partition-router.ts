@@ -1,13 +1,16 @@
 /**
  * Cuts what a stage emits into the partitions of one dataset. With one partition bytes pass through untouched; else
- * each element is copied once, into its partition's buffer.
+ * each element is copied once, into its partition's buffer, or, where any partition will do and there is much of it,
+ * cut off without a copy.
+ *
+ * Invariants: every chunk that it emits holds whole elements and their true number; elements of one key go to one
+ * partition, in the order in which they came. It keeps nothing between calls but the partition that is next in turn.
  */
 import type { Chunk } from "../../base/chunk.ts";
-import { present } from "../../base/assert.ts";
-import { compileSkip } from "../../coders/element-boundary.ts";
+import type { Skip } from "../../coders/element-boundary.ts";
+import { KeyedLayout } from "../../coders/key-slice.ts";
 import { hashBytes, keyGroupOf, partitionOf } from "../../coders/key-group.ts";
 import { newHeader, WindowedValueLayout } from "../../coders/windowed-value.ts";
-import type { Skip } from "../../coders/element-boundary.ts";
 import type { CoderTable, DatasetSpec } from "../../graph/execution-graph.ts";
 
 /** Takes whole elements for one partition; a promise asks the router to wait. */
@@ -15,28 +18,34 @@ export type Emit = (partition: number, chunk: Chunk) => Promise<void> | void;
 
 /** A rebalanced chunk below this size is spread element by element: few elements may mean much work. */
 const SPREAD_BELOW_BYTES = 64 * 1024;
+const DOUBLE_BYTES = 8;
 
 export class PartitionRouter {
-  readonly #layout: WindowedValueLayout;
   readonly #dataset: DatasetSpec;
+  readonly #layout: WindowedValueLayout;
+  readonly #keySkip: Skip | undefined;
   readonly #partitions: number;
   readonly #maxParallelism: number;
-  readonly #keySkip: Skip | undefined;
   readonly #header = newHeader();
+  /** Of the elements of the chunk that is being routed: where each ends, and its partition. Grown, and used again. */
+  #ends = new Uint32Array(1024);
+  #targets = new Uint16Array(1024);
+  readonly #bytesOf: Float64Array;
+  readonly #countOf: Uint32Array;
   #next = 0;
   #restrictionSize = 0;
 
   /** @throws WeirError when a hash dataset's elements are not a KV that can be walked. */
   constructor(coders: CoderTable, dataset: DatasetSpec, partitions: number, maxParallelism: number) {
-    this.#layout = new WindowedValueLayout(coders, dataset.coderId);
+    const isKeyed = dataset.partitioner === "hash" && partitions > 1;
+    const keyed = isKeyed ? new KeyedLayout(coders, dataset.coderId) : undefined;
     this.#dataset = dataset;
+    this.#layout = keyed?.windowed ?? new WindowedValueLayout(coders, dataset.coderId);
+    this.#keySkip = keyed?.keySkip;
     this.#partitions = partitions;
     this.#maxParallelism = maxParallelism;
-    if (dataset.partitioner === "hash" && partitions > 1) {
-      const windowed = present(coders[dataset.coderId], "the dataset's coder");
-      const element = present(coders[windowed.components[0] ?? ""], "the dataset's element coder");
-      this.#keySkip = compileSkip(coders, element.components[0] ?? "");
-    }
+    this.#bytesOf = new Float64Array(partitions);
+    this.#countOf = new Uint32Array(partitions);
   }
 
   /** Sum of the sizes of the sized restrictions that went through; 0 for other datasets. */
@@ -46,76 +55,130 @@ export class PartitionRouter {
 
   /** @param chunk its elementCount may be -1: not counted yet. @throws WeirError DATA_LOSS for malformed bytes. */
   route(chunk: Chunk, emit: Emit): Promise<void> | void {
-    if (this.#dataset.sizedRestrictions) this.#addSizes(chunk.data);
+    const { data, elementCount } = chunk;
+    const { sizedRestrictions } = this.#dataset;
+    if (data.length === 0 && elementCount <= 0) return undefined;
     if (this.#partitions === 1) {
-      const elementCount = chunk.elementCount >= 0 ? chunk.elementCount : this.#layout.countElements(chunk.data);
-      return emit(0, { data: chunk.data, elementCount });
+      const counted = sizedRestrictions ? this.#addSizes(data) : elementCount;
+      return emit(0, { data, elementCount: counted >= 0 ? counted : this.#layout.countElements(data) });
     }
-    return this.#keySkip === undefined ? this.#spread(chunk.data, emit) : this.#hash(chunk.data, this.#keySkip, emit);
+    if (sizedRestrictions) this.#addSizes(data);
+    if (this.#keySkip !== undefined) return this.#scatter(data, this.#assignByKey(data, this.#keySkip), emit);
+    if (sizedRestrictions || data.length < SPREAD_BELOW_BYTES)
+      return this.#scatter(data, this.#assignInTurn(data), emit);
+    return this.#cut(data, emit);
   }
 
-  #addSizes(data: Uint8Array): void {
+  /** @returns the number of elements */
+  #addSizes(data: Uint8Array): number {
+    const { skip } = this.#layout;
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    for (let at = 0; at < data.length; ) {
-      at = this.#layout.skip(data, at);
+    let count = 0;
+    for (let at = 0; at < data.length; count++) {
+      at = skip(data, at);
       // KV<_, double>: the size is the last eight bytes.
-      this.#restrictionSize += view.getFloat64(at - 8);
+      const size = view.getFloat64(at - DOUBLE_BYTES);
+      if (size > 0) this.#restrictionSize += size;
     }
+    return count;
   }
 
-  #spread(data: Uint8Array, emit: Emit): Promise<void> | void {
-    const target = data.length < SPREAD_BELOW_BYTES ? 1 : Math.ceil(data.length / this.#partitions);
+  /** Whole elements of about the same number of bytes to each partition: nothing is copied. */
+  #cut(data: Uint8Array, emit: Emit): Promise<void> | void {
+    const { skip } = this.#layout;
+    const pieceBytes = Math.ceil(data.length / this.#partitions);
     const waits: Promise<void>[] = [];
     let start = 0;
     let elementCount = 0;
-    for (let at = 0; at < data.length; ) {
-      at = this.#layout.skip(data, at);
+    for (let at = 0; at < data.length;) {
+      at = skip(data, at);
       elementCount++;
-      if (at - start >= target || at === data.length) {
-        const wait = emit(this.#next, { data: data.subarray(start, at), elementCount });
-        if (wait !== undefined) waits.push(wait);
-        this.#next = (this.#next + 1) % this.#partitions;
-        start = at;
-        elementCount = 0;
-      }
+      if (at - start < pieceBytes && at < data.length) continue;
+      const wait = emit(this.#takeNext(), { data: data.subarray(start, at), elementCount });
+      if (wait !== undefined) waits.push(wait);
+      start = at;
+      elementCount = 0;
     }
     return joined(waits);
   }
 
-  #hash(data: Uint8Array, keySkip: Skip, emit: Emit): Promise<void> | void {
-    const header = this.#header;
-    const partitions = this.#partitions;
-    // First pass: where each element ends and goes. Second pass: one exact buffer per partition.
-    const ends: number[] = [];
-    const targets: number[] = [];
-    const bytesOf = new Array<number>(partitions).fill(0);
-    const countOf = new Array<number>(partitions).fill(0);
-    for (let at = 0; at < data.length; ) {
-      this.#layout.readHeader(data, at, header);
-      const hash = hashBytes(data, header.valueStart, keySkip(data, header.valueStart));
-      const target = partitionOf(keyGroupOf(hash, this.#maxParallelism), this.#maxParallelism, partitions);
-      const end = this.#layout.valueSkip(data, header.valueStart);
-      ends.push(end);
-      targets.push(target);
-      bytesOf[target] = (bytesOf[target] ?? 0) + (end - at);
-      countOf[target] = (countOf[target] ?? 0) + 1;
-      at = end;
+  #takeNext(): number {
+    const next = this.#next;
+    this.#next = next + 1 === this.#partitions ? 0 : next + 1;
+    return next;
+  }
+
+  /** @returns the number of elements */
+  #assignInTurn(data: Uint8Array): number {
+    const { skip } = this.#layout;
+    let count = 0;
+    for (let at = 0; at < data.length;) {
+      at = skip(data, at);
+      this.#assign(count++, at, this.#takeNext());
     }
-    const buffers = bytesOf.map((bytes) => Buffer.allocUnsafeSlow(bytes));
-    const filled = new Array<number>(partitions).fill(0);
+    return count;
+  }
+
+  #assignByKey(data: Uint8Array, keySkip: Skip): number {
+    const layout = this.#layout;
+    const header = this.#header;
+    const maxParallelism = this.#maxParallelism;
+    const partitions = this.#partitions;
+    let count = 0;
+    for (let at = 0; at < data.length;) {
+      layout.readHeader(data, at, header);
+      const { valueStart } = header;
+      const hash = hashBytes(data, valueStart, keySkip(data, valueStart));
+      at = layout.valueSkip(data, valueStart);
+      this.#assign(count++, at, partitionOf(keyGroupOf(hash, maxParallelism), maxParallelism, partitions));
+    }
+    return count;
+  }
+
+  #assign(index: number, end: number, partition: number): void {
+    if (index === this.#ends.length) {
+      const ends = new Uint32Array(index * 2);
+      ends.set(this.#ends);
+      this.#ends = ends;
+      const targets = new Uint16Array(index * 2);
+      targets.set(this.#targets);
+      this.#targets = targets;
+    }
+    this.#ends[index] = end;
+    this.#targets[index] = partition;
+  }
+
+  /** Copies each element into a buffer of its partition's own, of exactly the size that it needs. */
+  #scatter(data: Uint8Array, elementCount: number, emit: Emit): Promise<void> | void {
+    const ends = this.#ends;
+    const targets = this.#targets;
+    const bytesOf = this.#bytesOf.fill(0);
+    const countOf = this.#countOf.fill(0);
     let start = 0;
-    for (let index = 0; index < ends.length; index++) {
+    for (let index = 0; index < elementCount; index++) {
       const end = ends[index] as number;
       const target = targets[index] as number;
-      (buffers[target] as Buffer).set(data.subarray(start, end), filled[target] as number);
-      filled[target] = (filled[target] as number) + (end - start);
+      bytesOf[target] = (bytesOf[target] as number) + (end - start);
+      countOf[target] = (countOf[target] as number) + 1;
+      start = end;
+    }
+    const buffers = Array.from(bytesOf, (bytes) => Buffer.allocUnsafeSlow(bytes));
+    const source = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    const filled = bytesOf.fill(0);
+    start = 0;
+    for (let index = 0; index < elementCount; index++) {
+      const end = ends[index] as number;
+      const target = targets[index] as number;
+      const to = filled[target] as number;
+      source.copy(buffers[target] as Buffer, to, start, end);
+      filled[target] = to + (end - start);
       start = end;
     }
     const waits: Promise<void>[] = [];
-    for (let partition = 0; partition < partitions; partition++) {
-      const elementCount = countOf[partition] ?? 0;
-      if (elementCount === 0) continue;
-      const wait = emit(partition, { data: buffers[partition] as Buffer, elementCount });
+    for (let partition = 0; partition < buffers.length; partition++) {
+      const count = countOf[partition] as number;
+      if (count === 0) continue;
+      const wait = emit(partition, { data: buffers[partition] as Buffer, elementCount: count });
       if (wait !== undefined) waits.push(wait);
     }
     return joined(waits);
