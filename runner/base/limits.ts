@@ -37,7 +37,8 @@ export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4): Lim
     bundleMemoryBytes: Math.floor(memoryBudgetBytes * 0.15),
     groupingMemoryBytes: Math.floor(memoryBudgetBytes * 0.25),
     sideInputMemoryBytes: Math.floor(memoryBudgetBytes * 0.1),
-    stateBackedIterableBytes: 4 * MIB,
+    // Below it a state round trip costs more than decoding the group at once; above it the SDK would hold too much.
+    stateBackedIterableBytes: 48 * 1024,
     bundleInputBytes: Math.min(16 * MIB, Math.floor(memoryBudgetBytes * 0.05)),
     statePageBytes: 1 * MIB,
     exchangeCreditBytes: 8 * MIB,
