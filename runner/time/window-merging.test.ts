@@ -1,9 +1,16 @@
 import test from "ava";
 import fc from "fast-check";
-import { mergeIntervals } from "./window-merging.ts";
+import { type Interval, mergeIntervals } from "./window-merging.ts";
+
+function merge<Ms extends number | bigint>(windows: readonly Interval<Ms>[]): ReturnType<typeof mergeIntervals<Ms>> {
+  return mergeIntervals(
+    windows.map(({ start }) => start),
+    windows.map(({ end }) => end),
+  );
+}
 
 test("windows that overlap merge, those that only touch do not", (t) => {
-  const { merged, targets } = mergeIntervals([
+  const { merged, targets } = merge([
     { start: 20, end: 30 },
     { start: 0, end: 10 },
     { start: 10, end: 15 },
@@ -20,7 +27,7 @@ test("windows that overlap merge, those that only touch do not", (t) => {
 
 test("bounds beyond 2^53 merge exactly", (t) => {
   const start = -9223372036854775n;
-  const { merged } = mergeIntervals([
+  const { merged } = merge([
     { start, end: start + 1n },
     { start: start + 1n, end: start + 2n },
   ]);
@@ -33,7 +40,7 @@ test("merged windows are the connected components of overlap", (t) => {
     .map(([start, span]) => ({ start, end: start + span }));
   fc.assert(
     fc.property(fc.array(interval, { maxLength: 20 }), (windows) => {
-      const { merged, targets } = mergeIntervals(windows);
+      const { merged, targets } = merge(windows);
       // A naive fixpoint: each window is its own set until two that overlap are joined.
       const component = windows.map((_, index) => index);
       for (let changed = true; changed;) {

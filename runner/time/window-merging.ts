@@ -18,18 +18,24 @@ export interface MergedIntervals<Ms extends number | bigint> {
   readonly targets: Int32Array;
 }
 
-export function mergeIntervals<Ms extends number | bigint>(windows: readonly Interval<Ms>[]): MergedIntervals<Ms> {
-  const order = Array.from(windows, (_, index) => index);
+/** @param starts with `ends` the windows, one at each index */
+export function mergeIntervals<Ms extends number | bigint>(
+  starts: ArrayLike<Ms>,
+  ends: ArrayLike<Ms>,
+): MergedIntervals<Ms> {
+  const targets = new Int32Array(starts.length);
+  const order = new Int32Array(starts.length);
+  for (let index = 0; index < order.length; index++) order[index] = index;
   order.sort((left, right) => {
-    const a = (windows[left] as Interval<Ms>).start;
-    const b = (windows[right] as Interval<Ms>).start;
+    const a = starts[left] as Ms;
+    const b = starts[right] as Ms;
     return a < b ? -1 : a > b ? 1 : left - right;
   });
-  const targets = new Int32Array(windows.length);
   const merged: { start: Ms; end: Ms }[] = [];
   let last: { start: Ms; end: Ms } | undefined;
   for (const index of order) {
-    const { start, end } = windows[index] as Interval<Ms>;
+    const start = starts[index] as Ms;
+    const end = ends[index] as Ms;
     if (last !== undefined && start < last.end) {
       if (end > last.end) last.end = end;
     } else {
