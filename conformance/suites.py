@@ -83,7 +83,7 @@ class Cell:
 PLANS = {
     'ci': (
         Cell('LOOPBACK', 'batch', 1, FN_API + ('validates_runner', 'core_subset')),
-        Cell('LOOPBACK', 'batch', 2, ('smoke', )),
+        Cell('LOOPBACK', 'batch', 2, FN_API),
         Cell('EXTERNAL', 'batch', 1, ('smoke', )),
         Cell('PROCESS', 'batch', 1, ('smoke', )),
     ),

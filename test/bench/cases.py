@@ -82,7 +82,8 @@ def build(case, pipeline, size, arguments):
   if case == 'reshuffle_5':
     elements = generated(pipeline, size, max(1, size // 10))
     for step in range(5):
-      elements = elements | 'Reshuffle%d' % step >> beam.Reshuffle()
+      # A step of the user's between two of them, so that no runner may take several for one.
+      elements = elements | 'Reshuffle%d' % step >> beam.Reshuffle() | 'Step%d' % step >> beam.Map(lambda kv: kv)
     _ = elements | beam.ParDo(Count())
     return size
   if case == 'side_input_dict':

@@ -5,7 +5,7 @@ CASES = {
     'wordcount': (1_000_000, 'words', 1),
     'gbk_100k_keys': (1_000_000, 'elements', 1),
     'gbk_4_keys': (1_000_000, 'elements', 1),
-    'reshuffle_5': (200_000, 'elements and boundary', 5),
+    'reshuffle_5': (1_000_000, 'elements and boundary', 5),
     'side_input_dict': (100_000, 'elements', 1),
     'fixed_windows': (300_000, 'elements', 1),
 }
