@@ -17,6 +17,7 @@ import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { requireSupported } from "./graph/supported-features.ts";
+import { decodePipeline } from "./graph/decode-pipeline.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
 import {
   attachJob,
@@ -81,9 +82,10 @@ async function serve(flags: ServeFlags): Promise<void> {
         dataDirectory: flags.dataDir ?? (data?.path as string),
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
-        buildGraph: (pipeline) => {
+        buildGraph: (bytes) => {
+          const pipeline = decodePipeline(bytes);
           const graph = buildExecutionGraph(pipeline);
-          requireSupported(graph);
+          requireSupported(pipeline, graph);
           return graph;
         },
         openExecutor: ({ leaderEpoch }) => {
