@@ -3,7 +3,8 @@
  * message bytes, WeirErrors become gRPC statuses in one table, servers are opened and closed as resources.
  */
 import * as grpc from "@grpc/grpc-js";
-import { BinaryWriter, type BinaryReader } from "@bufbuild/protobuf/wire";
+import type { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { type BinaryReader } from "@bufbuild/protobuf/wire";
 import { type ErrorCode, WeirError } from "./errors.ts";
 
 interface MessageCodec<Message> {

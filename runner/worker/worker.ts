@@ -7,16 +7,15 @@
  */
 import { rm } from "node:fs/promises";
 import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
+import type { CoordinatorMessage } from "../../proto/gen/worker.ts";
 import {
   CoordinatorDefinition,
-  CoordinatorMessage,
   type DeployTask,
   type OpenJob,
-  PartitionRef as PartitionRefMessage,
   TaskStateChange_State,
   type WorkerMessage,
 } from "../../proto/gen/worker.ts";
-import * as grpc from "@grpc/grpc-js";
+import type * as grpc from "@grpc/grpc-js";
 import type { ProvisionInfo } from "../../proto/gen/beam_provision_api.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
@@ -40,9 +39,10 @@ import { type LogEntryPlain, loggingService } from "./fn-api/logging-service.ts"
 import { provisionService } from "./fn-api/provision-service.ts";
 import { workerStatusService } from "./fn-api/worker-status-service.ts";
 import { EnvironmentLostError } from "./harness-pool.ts";
-import type { HarnessEndpoints, HarnessLauncher, PartitionReader, PartitionRef } from "./task/ports.ts";
-import type { TaskDeployment, TaskResult } from "./task/task-runner.ts";
+import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
+import type { TaskDeployment } from "./task/task-runner.ts";
 import { WorkerJob } from "./worker-job.ts";
+import { IMPORTANCE_OF, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
 
 export interface WorkerInit {
   readonly workerId: WorkerId;
@@ -374,52 +374,4 @@ export class Worker {
     this.#jobs.clear();
     await this.#scope.close();
   }
-}
-
-/** LogEntry severities as JobMessage importances (DEBUG 1, DETAILED 2, BASIC 3, WARNING 4, ERROR 5). */
-const IMPORTANCE_OF: Readonly<Record<string, number>> = {
-  TRACE: 1,
-  DEBUG: 1,
-  INFO: 2,
-  NOTICE: 3,
-  WARN: 4,
-  ERROR: 5,
-  CRITICAL: 5,
-};
-
-function partitionRefOf(jobId: JobId, ref: PartitionRefMessage): PartitionRef {
-  return {
-    jobId,
-    datasetId: ref.datasetId as DatasetId,
-    index: ref.index,
-    attemptId: ref.taskAttemptId as TaskAttemptId,
-    workerId: ref.workerId as WorkerId,
-    exchangeAddress: ref.exchangeAddress,
-    byteLength: Number(ref.byteLength),
-    elementCount: Number(ref.elementCount),
-  };
-}
-
-function partitionRefMessage(ref: PartitionRef): PartitionRefMessage {
-  return {
-    datasetId: ref.datasetId,
-    index: ref.index,
-    taskAttemptId: ref.attemptId,
-    workerId: ref.workerId,
-    exchangeAddress: ref.exchangeAddress,
-    byteLength: BigInt(ref.byteLength),
-    elementCount: BigInt(ref.elementCount),
-  };
-}
-
-function sealedOf(result: TaskResult) {
-  return result.sealed.map(({ datasetId, partitions, restrictionSizes }) => ({
-    datasetId,
-    partitions: partitions.map((partition) => ({
-      index: partition.index,
-      byteLength: BigInt(partition.byteLength),
-      elementCount: BigInt(partition.elementCount),
-      restrictionSize: restrictionSizes[0] ?? 0,
-    })),
-  }));
 }

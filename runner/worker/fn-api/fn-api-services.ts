@@ -4,7 +4,7 @@
  *
  * Messages of the Data service are raw buffers: the reader hands subarrays on, the writer encodes with one copy.
  */
-import * as grpc from "@grpc/grpc-js";
+import type * as grpc from "@grpc/grpc-js";
 import {
   BeamFnControlDefinition,
   BeamFnDataDefinition,
