@@ -52,6 +52,7 @@ export class HarnessConnection {
   readonly #lost = Promise.withResolvers<WeirError>();
   #control: MessageSink<InstructionRequest> | undefined;
   #data: MessageSink<Buffer> | undefined;
+  readonly #lossListeners = new Set<(failure: WeirError) => void>();
   #lostError: WeirError | undefined;
   #nextInstruction = 1;
 
@@ -70,6 +71,16 @@ export class HarnessConnection {
   /** Resolves, once, with the reason when the harness is lost. */
   get lost(): Promise<WeirError> {
     return this.#lost.promise;
+  }
+
+  /**
+   * Calls `listener` when the harness is lost, at once if it is already. @returns how to stop listening: unlike a
+   * reaction to `lost`, a bundle's listener must not outlive the bundle, or its input would.
+   */
+  onLost(listener: (failure: WeirError) => void): () => void {
+    if (this.#lostError !== undefined) listener(this.#lostError);
+    else this.#lossListeners.add(listener);
+    return () => this.#lossListeners.delete(listener);
   }
 
   get lostError(): WeirError | undefined {
@@ -124,7 +135,13 @@ export class HarnessConnection {
     if (this.#lostError !== undefined) throw this.#lostError;
     const data = this.#data;
     if (data === undefined || data.write(message)) return;
-    await Promise.race([new Promise<void>((resolve) => data.once("drain", resolve)), this.#lost.promise]);
+    await new Promise<void>((resolve) => {
+      const forget = this.onLost(() => resolve());
+      data.once("drain", () => {
+        forget();
+        resolve();
+      });
+    });
     if (this.#lostError !== undefined) throw this.#lostError;
   }
 
@@ -166,6 +183,8 @@ export class HarnessConnection {
     this.#pending.clear();
     this.#bundles.clear();
     this.#lost.resolve(error);
+    for (const listener of [...this.#lossListeners]) listener(error);
+    this.#lossListeners.clear();
     this.#control?.end();
     this.#data?.end();
   }

@@ -93,6 +93,7 @@ export class BundleAttempt {
       onState: (request) => this.#handlers.onState(request),
     };
     this.#harness.openBundle(this.instructionId, streams);
+    const forgetHarness = this.#harness.onLost((failure) => this.#outputsEnded.reject(failure));
     try {
       const answer = this.#harness.instruct(this.instructionId, {
         $case: "processBundle",
@@ -110,10 +111,10 @@ export class BundleAttempt {
       const sending = this.#send();
       // A bundle that fails early stops reading: do not wait for its input to drain.
       const response = this.#check(await Promise.race([settled, sending.then(() => settled), aborted.promise]));
-      const lost = this.#harness.lost.then((failure) => Promise.reject(failure));
-      await Promise.race([this.#outputsEnded.promise, lost, aborted.promise]);
+      await Promise.race([this.#outputsEnded.promise, aborted.promise]);
       return response;
     } finally {
+      forgetHarness();
       signal.removeEventListener("abort", onAbort);
       this.#answered = true;
       this.#harness.closeBundle(this.instructionId);
