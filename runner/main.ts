@@ -17,7 +17,6 @@ import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { requireSupported } from "./graph/supported-features.ts";
-import { decodePipeline } from "./graph/decode-pipeline.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
 import {
   attachJob,
@@ -82,10 +81,9 @@ async function serve(flags: ServeFlags): Promise<void> {
         dataDirectory: flags.dataDir ?? (data?.path as string),
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
-        buildGraph: (bytes) => {
-          const pipeline = decodePipeline(bytes);
+        buildGraph: (pipeline) => {
           const graph = buildExecutionGraph(pipeline);
-          requireSupported(pipeline, graph);
+          requireSupported(graph);
           return graph;
         },
         openExecutor: ({ leaderEpoch }) => {

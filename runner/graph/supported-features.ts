@@ -3,22 +3,10 @@
  * no pipeline hangs or gives wrong results. The list only shrinks.
  */
 import { userError } from "../base/errors.ts";
-import { IsBounded_Enum, type Pipeline } from "../../proto/gen/beam_runner_api.ts";
 import type { ExecutionGraph, TransformSpec } from "./execution-graph.ts";
 
 /** @throws WeirError UNIMPLEMENTED naming the transform and the feature. */
-export function requireSupported(pipeline: Pipeline, graph: ExecutionGraph): void {
-  for (const transform of Object.values(pipeline.components?.transforms ?? {})) {
-    if (transform.subtransforms.length > 0) continue;
-    const unbounded = Object.values(transform.outputs).some(
-      (id) => pipeline.components?.pcollections[id]?.isBounded === IsBounded_Enum.UNBOUNDED,
-    );
-    if (unbounded)
-      throw userError(
-        "UNIMPLEMENTED",
-        `Transform "${transform.uniqueName}" gives an unbounded PCollection, which Weir does not support yet.`,
-      );
-  }
+export function requireSupported(graph: ExecutionGraph): void {
   for (const { stage } of graph.vertices) {
     if (stage === undefined) continue;
     const refuse = (transformId: string, feature: string) => {
