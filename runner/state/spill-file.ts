@@ -85,9 +85,15 @@ export class SpillFile {
   /** Bytes that an `append` which is done has written. The caller owns them. @throws WeirError DATA_LOSS. */
   async read(offset: number, byteLength: number): Promise<Uint8Array> {
     const target = Buffer.allocUnsafeSlow(byteLength);
+    await this.readInto(target, 0, offset, byteLength);
+    return target;
+  }
+
+  /** As `read`, into target[at, at + byteLength): for large reads, of which each would be new memory. */
+  async readInto(target: Buffer, at: number, offset: number, byteLength: number): Promise<void> {
     let done = 0;
     while (done < byteLength) {
-      const { bytesRead } = await this.#read(target, done, byteLength - done, offset + done);
+      const { bytesRead } = await this.#read(target, at + done, byteLength - done, offset + done);
       if (bytesRead === 0)
         throw new WeirError({
           code: "DATA_LOSS",
@@ -96,7 +102,6 @@ export class SpillFile {
         });
       done += bytesRead;
     }
-    return target;
   }
 
   async #read(target: Buffer, at: number, byteLength: number, position: number): Promise<{ bytesRead: number }> {

@@ -37,7 +37,7 @@ export class LargeGroups {
   }
 
   /** @param byteLength of all its values, as far as known */
-  begin(byteLength = PAGE_BYTES): LargeGroupWriter {
+  begin(byteLength = Number.POSITIVE_INFINITY): LargeGroupWriter {
     const pages: Page[] = [];
     this.#groups.push(pages);
     const token = Buffer.alloc(4);

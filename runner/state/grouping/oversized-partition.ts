@@ -110,15 +110,13 @@ export class OversizedPartition {
   /** Writes the values of a partition of one hash to pages, group by group. The partition is empty and closed then. */
   async stream(partition: RecordPartition): Promise<StreamedGroup[]> {
     const { largeGroups, keepTimestamps, latest } = this.#init;
-    const groups: { group: Group; key: Buffer; window: Buffer; writer: LargeGroupWriter }[] = [];
+    const groups: (GroupName & { group: Group; writer: LargeGroupWriter })[] = [];
+    let found: (typeof groups)[number] | undefined;
     for await (const block of partition.scan()) {
       const { bytes, words } = block;
       for (const { at, windowStart, keyStart, valueStart, end } of this.#records(block)) {
-        let found = groups.find(
-          ({ window, key }) =>
-            bytes.compare(key, 0, key.length, keyStart, valueStart) === 0 &&
-            bytes.compare(window, 0, window.length, windowStart, keyStart) === 0,
-        );
+        if (found === undefined || !isSame(found, bytes, windowStart, keyStart, valueStart))
+          found = groups.find((each) => isSame(each, bytes, windowStart, keyStart, valueStart));
         if (found === undefined) {
           const window = Buffer.from(bytes.subarray(windowStart, keyStart));
           const key = Buffer.from(bytes.subarray(keyStart, valueStart));
@@ -182,6 +180,25 @@ export class OversizedPartition {
     }
     return keys;
   }
+}
+
+interface GroupName {
+  readonly window: Buffer;
+  readonly key: Buffer;
+}
+
+/** A loop: for a few bytes a call of `compare` costs more. */
+function isSame(
+  { window, key }: GroupName,
+  bytes: Buffer,
+  windowStart: number,
+  keyStart: number,
+  end: number,
+): boolean {
+  if (window.length !== keyStart - windowStart || key.length !== end - keyStart) return false;
+  for (let at = windowStart, index = 0; at < keyStart; at++, index++) if (bytes[at] !== window[index]) return false;
+  for (let at = keyStart, index = 0; at < end; at++, index++) if (bytes[at] !== key[index]) return false;
+  return true;
 }
 
 interface KeyWindows {

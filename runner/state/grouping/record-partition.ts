@@ -35,7 +35,7 @@ export function recordBytesOf(headerBytes: number, contentBytes: number): number
 export interface Block {
   readonly bytes: Buffer;
   /** The same memory as words. */
-  readonly words: Int32Array;
+  readonly words: Int32Array<ArrayBuffer>;
   used: number;
 }
 
@@ -47,28 +47,42 @@ export function newBlock(byteLength: number): Block {
   return { bytes, words: new Int32Array(bytes.buffer), used: 0 };
 }
 
-/** Blocks to use again: a grouping past its budget would otherwise leave garbage as fast as input arrives. */
+/**
+ * Blocks to use again while input arrives: a grouping past its budget would otherwise leave garbage as fast. Once
+ * cleared, blocks that are given back are freed at once: memory must not wait for the collector.
+ */
 export class BlockPool {
   readonly blockBytes: number;
   #free: Block[] = [];
+  #keeps = true;
 
   constructor(blockBytes: number) {
     this.blockBytes = blockBytes;
   }
 
   take(): Block {
+    this.#keeps = true;
     return this.#free.pop() ?? newBlock(this.blockBytes);
   }
 
+  /** Nobody may use the block any more. */
   give(block: Block): void {
-    if (block.bytes.length !== this.blockBytes) return;
+    if (!this.#keeps || block.bytes.length !== this.blockBytes) {
+      freeBlock(block);
+      return;
+    }
     block.used = 0;
     this.#free.push(block);
   }
 
   clear(): void {
-    this.#free = [];
+    this.#keeps = false;
+    for (const block of this.#free.splice(0)) freeBlock(block);
   }
+}
+
+function freeBlock({ words }: Block): void {
+  words.buffer.transfer(0);
 }
 
 export class RecordPartition {
@@ -147,11 +161,9 @@ export class RecordPartition {
     }
     const target = scratch.bytes.length >= this.byteLength ? scratch : newBlock(this.byteLength);
     target.used = 0;
-    const spilledBytes = this.#file?.byteLength ?? 0;
-    for (let offset = 0; offset < spilledBytes; offset += READ_BYTES) {
-      const piece = await this.#read(offset, Math.min(READ_BYTES, spilledBytes - offset));
-      target.bytes.set(piece, target.used);
-      target.used += piece.length;
+    if (this.#file !== undefined) {
+      target.used = this.#file.byteLength;
+      await this.#file.readInto(target.bytes, 0, 0, target.used);
     }
     for (const { bytes, used } of this.#blocks) {
       bytes.copy(target.bytes, target.used, 0, used);
@@ -162,18 +174,25 @@ export class RecordPartition {
     return target;
   }
 
-  /** The records, some at a time, in order. Blocks are the reader's to change, and good until the next one. */
+  /** The records, some at a time, in order. Blocks are good until the next one, and not the reader's to change. */
   async *scan(): AsyncGenerator<Block> {
-    const spilledBytes = this.#file?.byteLength ?? 0;
-    let wantedBytes = READ_BYTES;
-    for (let offset = 0; offset < spilledBytes;) {
-      const bytes = await this.#read(offset, Math.min(wantedBytes, spilledBytes - offset));
-      const words = new Int32Array(bytes.buffer, 0, bytes.length >> 2);
-      const { end, nextBytes } = this.#wholeRecords(words, bytes.length);
-      // A record larger than what was read: read again, all of it.
-      wantedBytes = end === 0 ? nextBytes : READ_BYTES;
-      offset += end;
-      if (end > 0) yield { bytes, words, used: end };
+    const file = this.#file;
+    if (file !== undefined) {
+      let read = newBlock(READ_BYTES);
+      for (let offset = 0; offset < file.byteLength; offset += read.used) {
+        let byteLength = Math.min(read.bytes.length, file.byteLength - offset);
+        await file.readInto(read.bytes, 0, offset, byteLength);
+        let { end, nextBytes } = this.#wholeRecords(read.words, byteLength);
+        if (end === 0) {
+          // A record larger than what was read: read again, all of it.
+          read = newBlock(nextBytes);
+          byteLength = nextBytes;
+          await file.readInto(read.bytes, 0, offset, byteLength);
+          ({ end } = this.#wholeRecords(read.words, byteLength));
+        }
+        read.used = end;
+        yield read;
+      }
     }
     for (const block of this.#blocks) yield block;
   }
@@ -188,12 +207,6 @@ export class RecordPartition {
       end += recordBytes;
     }
     return { end, nextBytes: READ_BYTES };
-  }
-
-  async #read(offset: number, byteLength: number): Promise<Buffer> {
-    const file = this.#file;
-    assert(file !== undefined, "only a spilled partition is read from disk");
-    return (await file.read(offset, byteLength)) as Buffer;
   }
 
   /** Drops the records and frees the file's space. Idempotent. */
