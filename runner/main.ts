@@ -4,8 +4,8 @@
  * Invariant: `serve` writes one JSON line on stdout, when it is ready, and nothing else; logs and errors go to stderr.
  */
 import { readFile, realpath } from "node:fs/promises";
-import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
@@ -15,6 +15,7 @@ import type { WorkerId } from "./base/ids.ts";
 import { DEFAULT_MEMORY_BUDGET_BYTES, limitsFor } from "./base/limits.ts";
 import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
+import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { requireSupported } from "./graph/supported-features.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
@@ -97,7 +98,7 @@ async function serve(flags: ServeFlags): Promise<void> {
         log,
       }),
     );
-    scope.own(
+    const localWorkers = scope.own(
       LocalWorkers.open({
         count: flags.workers,
         command: workerCommand(server.jobAddress, flags),
@@ -105,6 +106,11 @@ async function serve(flags: ServeFlags): Promise<void> {
         log,
       }),
     );
+    workers?.listen({
+      workerJoined: () => undefined,
+      workerMessage: () => undefined,
+      workerLost: ({ workerId }) => localWorkers.replace(workerId),
+    });
     // Jobs end while their workers are still there; then the workers are let go, which is no loss to warn of.
     scope.defer(() => workers?.close());
     scope.own(server.jobs);
@@ -144,20 +150,23 @@ async function work(flags: WorkerCommandFlags): Promise<void> {
   const workerId = (flags.workerId ?? `worker-${randomHex(4)}`) as WorkerId;
   const log = createLog(workerId, flags.logLevel, flags.logFormat);
   // Loaded here, so that `serve` and the small commands start without the worker's code.
-  const [{ Worker }, { createHarnessLauncher }] = await Promise.all([
+  const [{ Worker }, { createHarnessLauncher }, { SessionGuard }] = await Promise.all([
     import("./worker/worker.ts"),
     import("./worker/environment/environment-launcher.ts"),
+    import("./worker/environment/session-guard.ts"),
   ]);
   const stop = stopRequested(flags.local);
-  const temporaryDirectory = mkdtempSync(join(tmpdir(), "weir-worker-"));
+  const temporaryDirectory = makeTemporaryDirectory("worker");
   const scope = new ResourceScope();
   scope.defer(() => rmSync(temporaryDirectory, { recursive: true, force: true }));
   try {
+    const guard = scope.own(SessionGuard.open({ directory: temporaryDirectory, log }));
     const launcher = createHarnessLauncher({
       nodePath: process.execPath,
       weirMainPath: MAIN_PATH,
       dockerImagesAsProcess: flags.dockerImagesAsProcess,
       temporaryDirectory: join(temporaryDirectory, "harnesses"),
+      guard,
       clock: systemClock,
       log,
     });

@@ -97,7 +97,7 @@ test("losing a worker with sealed partitions that are still needed runs their pr
   finish(schedule, a, W1);
   const b = only(schedule.ready(10));
   schedule.started(b, W2);
-  t.deepEqual(schedule.workerLost(W1), [a.attemptId, b.attemptId]);
+  t.deepEqual(schedule.workerLost(W1), { kind: "restart", cancel: [a.attemptId, b.attemptId] });
   t.is(only(schedule.ready(10)).vertex.id, "a" as VertexId);
   t.false(schedule.finished(b.attemptId, sealedOf(b)), "the attempt that read the lost partition is stale");
 });
@@ -106,7 +106,7 @@ test("losing a worker whose partitions are consumed costs nothing", (t) => {
   const schedule = open(1);
   finish(schedule, only(schedule.ready(10)), W1);
   finish(schedule, only(schedule.ready(10)), W2);
-  t.deepEqual(schedule.workerLost(W1), []);
+  t.deepEqual(schedule.workerLost(W1), { kind: "restart", cancel: [] });
   t.is(only(schedule.ready(10)).vertex.id, "c" as VertexId);
 });
 
@@ -127,6 +127,15 @@ test("a task that keeps failing is exhausted after its attempts", (t) => {
     const task = only(schedule.ready(10));
     schedule.started(task, W1);
     t.is(schedule.failed(task.attemptId, []).kind, expected);
+  }
+});
+
+test("a task that loses its worker every time is exhausted, although its input is made anew each time", (t) => {
+  const schedule = open(1);
+  for (const expected of ["restart", "restart", "exhausted"] as const) {
+    finish(schedule, only(schedule.ready(10)), W1);
+    schedule.started(only(schedule.ready(10)), W1);
+    t.is(schedule.workerLost(W1).kind, expected);
   }
 });
 

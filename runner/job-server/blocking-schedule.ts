@@ -70,6 +70,11 @@ interface VertexRun {
   readonly inputs: ReadonlySet<DatasetId>;
   readonly outputs: readonly DatasetId[];
   subtasks: Subtask[] | undefined;
+  /**
+   * Workers and inputs lost while it ran, with no subtask finished in between: user code that kills its worker must
+   * not run forever. Not of a subtask, since subtasks are cut anew when their input is made again.
+   */
+  losses: number;
 }
 
 export class BlockingSchedule {
@@ -85,7 +90,13 @@ export class BlockingSchedule {
       const outputs = [
         ...new Set([...spec.headOutputs, ...(spec.stage?.sinks.flatMap((sink) => sink.datasets) ?? [])]),
       ];
-      this.#runs.set(spec.id, { spec, inputs: new Set([...spec.inputs, ...side]), outputs, subtasks: undefined });
+      this.#runs.set(spec.id, {
+        spec,
+        inputs: new Set([...spec.inputs, ...side]),
+        outputs,
+        subtasks: undefined,
+        losses: 0,
+      });
     }
   }
 
@@ -122,6 +133,7 @@ export class BlockingSchedule {
     const known = this.#running(attemptId);
     if (known === undefined) return false;
     const workerId = known.workerId;
+    known.run.losses = 0;
     known.subtask.state = {
       kind: "finished",
       attemptId,
@@ -143,7 +155,8 @@ export class BlockingSchedule {
     if (known === undefined) return { kind: "stale" };
     const { subtask } = known;
     subtask.failures++;
-    if (subtask.failures >= this.#init.maxTaskAttempts) return { kind: "exhausted" };
+    if (lostInputs.length > 0) known.run.losses++;
+    if (Math.max(subtask.failures, known.run.losses) >= this.#init.maxTaskAttempts) return { kind: "exhausted" };
     subtask.state = { kind: "planned" };
     const cancel: TaskAttemptId[] = [];
     for (const lost of lostInputs) {
@@ -154,19 +167,25 @@ export class BlockingSchedule {
     return { kind: "restart", cancel };
   }
 
-  /** A worker is gone with all that it held. @returns attempts that no longer count: cancel and release. */
-  workerLost(workerId: WorkerId): TaskAttemptId[] {
+  /**
+   * A worker is gone with all that it held. @returns attempts that no longer count, to cancel and release, or the
+   * name of the vertex that has lost a worker each time it ran.
+   */
+  workerLost(workerId: WorkerId): { kind: "restart"; cancel: TaskAttemptId[] } | { kind: "exhausted"; name: string } {
     const cancel: TaskAttemptId[] = [];
     // Consumers first: whether a producer's output is still needed depends on who has finished.
     for (const run of [...this.#runs.values()].reverse()) {
-      for (const subtask of run.subtasks ?? []) {
+      const subtasks = run.subtasks ?? [];
+      const isHit = subtasks.some(({ state }) => state.kind === "running" && state.workerId === workerId);
+      if (isHit && ++run.losses >= this.#init.maxTaskAttempts) return { kind: "exhausted", name: run.spec.name };
+      for (const subtask of subtasks) {
         if (subtask.state.kind === "running" && subtask.state.workerId === workerId)
           subtask.state = { kind: "planned" };
         else if (subtask.state.kind === "finished" && subtask.state.workerId === workerId && this.#stillNeeded(run))
           this.#reset(run, subtask, cancel);
       }
     }
-    return cancel.filter((attemptId) => this.#attempts.has(attemptId));
+    return { kind: "restart", cancel: cancel.filter((attemptId) => this.#attempts.has(attemptId)) };
   }
 
   /** Attempts whose datasets nobody will read any more; each is told once. */

@@ -1,7 +1,8 @@
 /** Where a server that was not told otherwise keeps its files. */
-import { mkdirSync, mkdtempSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { homedir, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { makeTemporaryDirectory } from "../base/temporary-directory.ts";
 
 export interface DataDirectory {
   readonly path: string;
@@ -14,7 +15,7 @@ export interface DataDirectory {
  * share a store. A server on any free port cannot be found again: its folder is temporary.
  */
 export function defaultDataDirectory(jobPort: number): DataDirectory {
-  if (jobPort === 0) return { path: mkdtempSync(join(tmpdir(), "weir-data-")), temporary: true };
+  if (jobPort === 0) return { path: makeTemporaryDirectory("data"), temporary: true };
   const name = `port-${jobPort}`;
   const path = join(process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state"), "weir", name);
   try {

@@ -19,6 +19,7 @@ const RESTART_DELAY_MS = 200;
 const RESTART_DELAY_MAX_MS = 10_000;
 /** After SIGTERM a worker has so long to end its harnesses. */
 const STOP_GRACE_MS = 5_000;
+const REPLACE_GRACE_MS = 1_000;
 
 export class LocalWorkers {
   readonly #init: LocalWorkersInit;
@@ -37,9 +38,16 @@ export class LocalWorkers {
     return workers;
   }
 
-  /** Ends a worker that hangs: it is replaced. */
-  kill(workerId: string): void {
-    this.#children.get(workerId)?.kill("SIGKILL");
+  /**
+   * Replaces a worker that the job server has given up: one that ends by itself has a moment for it, one that hangs
+   * is killed. Does nothing when it is gone already, or is not ours.
+   */
+  replace(workerId: string): void {
+    if (!this.#children.has(workerId) || this.#abort.signal.aborted) return;
+    this.#init.clock.sleep(REPLACE_GRACE_MS, this.#abort.signal).then(
+      () => this.#children.get(workerId)?.kill("SIGKILL"),
+      () => undefined,
+    );
   }
 
   async #keep(): Promise<void> {

@@ -23,7 +23,7 @@ export interface SchedulerInit {
   readonly registry: WorkerRegistry;
   /** Partitions of a job that does not say. */
   readonly defaultParallelism: number;
-  /** A job waits so long for a first worker before it fails. */
+  /** A job without any worker waits so long for one before it fails. */
   readonly workerWaitMs: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -32,6 +32,7 @@ export interface SchedulerInit {
 /** Input bytes of a subtask before a second harness is worth its start. */
 const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
 const MAX_TASK_ATTEMPTS = 4;
+const WORKER_CHECK_INTERVAL_MS = 500;
 /** A worker that does not answer is found by its heartbeat; the job does not wait for it. */
 const RELEASE_TIMEOUT_MS = 10_000;
 
@@ -100,19 +101,10 @@ class JobExecution implements WorkerListener {
   }
 
   async run(): Promise<JobOutcome> {
-    const { registry, clock, workerWaitMs } = this.#init;
+    const { registry } = this.#init;
     registry.listen(this);
     this.#observer.running();
-    clock.sleep(workerWaitMs, this.#abort.signal).then(
-      () => {
-        if (registry.workers.length === 0)
-          this.end({
-            kind: "failed",
-            message: `No worker has registered within ${workerWaitMs / 1000} s. Start one with "weir worker --coordinator HOST:PORT", or serve with --workers 1 or more.`,
-          });
-      },
-      () => undefined,
-    );
+    this.#watchForWorkers().catch(() => undefined);
     this.#advance();
     const outcome = await this.#outcome.promise;
     this.#abort.abort();
@@ -120,6 +112,22 @@ class JobExecution implements WorkerListener {
     registry.unlisten(this);
     this.#released.resolve();
     return outcome;
+  }
+
+  /** Fails the job when there has been no worker for too long: none came, or all were lost. */
+  async #watchForWorkers(): Promise<void> {
+    const { registry, clock, workerWaitMs } = this.#init;
+    let lastSeenMs = clock.monotonicMs();
+    for (;;) {
+      await clock.sleep(WORKER_CHECK_INTERVAL_MS, this.#abort.signal);
+      const now = clock.monotonicMs();
+      if (registry.workers.length > 0) lastSeenMs = now;
+      else if (now - lastSeenMs >= workerWaitMs)
+        this.end({
+          kind: "failed",
+          message: `There has been no worker for ${workerWaitMs / 1000} s. Start one with "weir worker --coordinator HOST:PORT", or serve with --workers 1 or more.`,
+        });
+    }
   }
 
   end(outcome: JobOutcome): void {
@@ -225,9 +233,17 @@ class JobExecution implements WorkerListener {
   workerLost(worker: RegisteredWorker, reason: string): void {
     this.#waitingRelease.get(worker.workerId)?.();
     if (!this.#opened.delete(worker.workerId) || this.#ended) return;
-    const cancelled = this.#schedule.workerLost(worker.workerId);
+    const decision = this.#schedule.workerLost(worker.workerId);
+    if (decision.kind === "exhausted") {
+      const times = `${MAX_TASK_ATTEMPTS} workers were lost while they ran ${decision.name}`;
+      this.end({
+        kind: "failed",
+        message: `${times}, the last one ${worker.workerId} (${reason}). Does its user code end the worker, or use up the machine's memory?`,
+      });
+      return;
+    }
     this.#observer.message("WARNING", `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
-    this.#cancel(cancelled);
+    this.#cancel(decision.cancel);
     this.#advance();
   }
 

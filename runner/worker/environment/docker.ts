@@ -38,6 +38,7 @@ export async function startDocker(init: HarnessLauncherInit, request: HarnessSta
     directory: await harnessDirectory(init, harnessId),
     graceMs: GRACE_MS,
     clock: init.clock,
+    guard: init.guard,
     log: init.log.child({ harness: harnessId, image }),
     // Fails when the container is gone already, which is what `--rm` is for.
     afterEnd: () => docker(["rm", "--force", "--volumes", container], REMOVE_MS).then(noop, noop),

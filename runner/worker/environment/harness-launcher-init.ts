@@ -1,6 +1,7 @@
 /** What all environments of a worker share: where programs and temporary files are. */
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import type { SessionGuard } from "./session-guard.ts";
 
 export interface HarnessLauncherInit {
   readonly log: Log;
@@ -15,4 +16,6 @@ export interface HarnessLauncherInit {
   readonly pythonPath?: string;
   /** Each harness has a folder of its own below it while it lives. */
   readonly temporaryDirectory: string;
+  /** Ends the harnesses' processes if the worker is killed. */
+  readonly guard?: SessionGuard;
 }

@@ -56,6 +56,7 @@ async function startCommand(
     directory,
     graceMs: GRACE_MS,
     clock: init.clock,
+    guard: init.guard,
     log: init.log.child({ harness: harnessId }),
   });
 }

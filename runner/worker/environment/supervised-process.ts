@@ -13,6 +13,7 @@ import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { HarnessExit, StartedHarness } from "../task/ports.ts";
 import { OutputTail } from "./output-tail.ts";
+import type { SessionGuard } from "./session-guard.ts";
 import { signalSession } from "./session-processes.ts";
 
 export interface SupervisedProcessInit {
@@ -26,6 +27,8 @@ export interface SupervisedProcessInit {
   readonly graceMs: number;
   readonly clock: Clock;
   readonly log: Log;
+  /** Ends the session if this process is killed. */
+  readonly guard?: SessionGuard | undefined;
   /** What has to happen after the processes have ended, such as removing a container. */
   readonly afterEnd?: () => Promise<void>;
 }
@@ -51,6 +54,7 @@ export async function startSupervised(init: SupervisedProcessInit): Promise<Star
     throw notRunnable(init, failure as NodeJS.ErrnoException);
   }
   const pid = child.pid as number;
+  init.guard?.watch(pid);
   const output = new OutputTail((line) => log.debug({ pid }, line));
   if (child.stdout !== null) output.follow(child.stdout);
   if (child.stderr !== null) output.follow(child.stderr);
@@ -94,7 +98,9 @@ async function reapSession(
   child.stderr?.destroy();
   await rm(init.directory, { recursive: true, force: true, maxRetries: 3 });
   await init.afterEnd?.();
-  if (signalSession(pid, 0))
+  const anyLeft = signalSession(pid, 0);
+  if (!anyLeft) init.guard?.unwatch(pid);
+  if (anyLeft)
     throw new WeirError({
       code: "INTERNAL",
       domain: "external",
