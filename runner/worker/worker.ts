@@ -61,7 +61,10 @@ export interface WorkerInit {
   readonly log: Log;
 }
 
-const RUNNER_CAPABILITIES = ["beam:protocol:monitoring_info_short_ids:v1"];
+const RUNNER_CAPABILITIES = [
+  "beam:protocol:monitoring_info_short_ids:v1",
+  "beam:protocol:control_response_elements_embedding:v1",
+];
 
 export class Worker {
   readonly #init: WorkerInit;

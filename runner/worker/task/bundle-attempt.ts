@@ -111,6 +111,8 @@ export class BundleAttempt {
       const sending = this.#send();
       // A bundle that fails early stops reading: do not wait for its input to drain.
       const response = this.#check(await Promise.race([settled, sending.then(() => settled), aborted.promise]));
+      // An SDK may put small outputs into its answer instead of on the data stream.
+      if (response.elements !== undefined) await this.#harness.onElements(response.elements);
       await Promise.race([this.#outputsEnded.promise, aborted.promise]);
       return response;
     } finally {

@@ -70,7 +70,8 @@ function fakeHarness(script: BundleScript): () => HarnessConnection {
         answer(instructionId, {}, result.error);
         return;
       }
-      await send(true);
+      if (result?.elements === undefined) await send(true);
+      else for (const part of result.elements.data) part.instructionId = instructionId;
       answer(instructionId, result ?? {});
     };
     connection.attachControl({
@@ -259,4 +260,20 @@ test("a deferred residual runs after its delay, and the stage ends only then", a
   await executor.run(chunksOf([1]));
   t.deepEqual(committed.flat(), [1, 9]);
   t.true(clock.slept.reduce((sum, ms) => sum + ms, 0) >= 5000);
+});
+
+test("outputs that the SDK embeds in its answer count as those of the data stream", async (t) => {
+  const { output, committed } = collector();
+  const part = (data: number[], isLast: boolean) => ({
+    instructionId: "",
+    transformId: SINK,
+    data: Uint8Array.from(data),
+    isLast,
+  });
+  const executor = executorFor(
+    ({ elements }) => ({ elements: { data: [part([...elements, 7], false), part([], true)], timers: [] } }),
+    output,
+  );
+  await executor.run(chunksOf([1, 2]));
+  t.deepEqual(committed, [[1, 2, 7]]);
 });
