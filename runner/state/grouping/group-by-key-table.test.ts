@@ -179,10 +179,11 @@ async function run(
   window: WindowKind,
   elements: readonly Element[],
   init: Partial<GroupByKeyTableInit> = {},
+  perChunk = 7,
 ): Promise<Grouped[]> {
   const table = await open(window, init);
   try {
-    for (const chunk of chunksOf(elements)) await table.add(chunk);
+    for (const chunk of chunksOf(elements, perChunk)) await table.add(chunk);
     const groups: Grouped[] = [];
     for await (const chunk of table.groups()) groups.push(...(await decode(table, window, chunk)));
     return groups;
@@ -423,6 +424,58 @@ test("a key larger than memory beside many others is read through state, page by
   await table.close();
   await table.close();
   await t.throwsAsync(table.readLargeGroup(token, new Uint8Array(), 1), { instanceOf: WeirError });
+});
+
+test("thousands of keys are found again, in memory and where partitions are distributed twice", async (t) => {
+  const elements = Array.from({ length: 20_000 }, (_, index) => ({
+    timestamp: 0,
+    windows: GLOBAL,
+    key: `key-${(index * 7919) % 9000}`,
+    value: `${index}`,
+  }));
+  const expected = sorted(naive(elements));
+  for (const memoryBudgetBytes of [64 << 20, 4 << 10]) {
+    const groups = await run("global", elements, { memoryBudgetBytes, chunkBytes: 1 << 16 }, 1000);
+    t.deepEqual(sorted(byName(groups)), expected);
+  }
+});
+
+test("values larger than any block or page survive the disk, whole or through state", async (t) => {
+  const elements = Array.from({ length: 4 }, (_, index) => ({
+    timestamp: 0,
+    windows: GLOBAL,
+    key: `key-${index % 2}`,
+    value: String(index).repeat(1_500_000),
+  }));
+  for (const stateBacked of [true, false]) {
+    const groups = await run("global", elements, { memoryBudgetBytes: 1 << 20, stateBacked });
+    t.deepEqual(
+      groups.map(({ fromState }) => fromState),
+      [stateBacked, stateBacked],
+    );
+    t.true(new Map(sorted(byName(groups))).size === 2);
+    for (const { key, values: texts } of groups)
+      t.true(
+        texts.join() ===
+          elements
+            .filter((each) => each.key === key)
+            .map(({ value }) => value)
+            .join(),
+      );
+  }
+});
+
+test("a WindowFn that merges windows that it was not asked about is refused", async (t) => {
+  const elements = [1, 2].map((index) => ({
+    timestamp: 0,
+    windows: [customWindow(index, "w")],
+    key: "k",
+    value: "v",
+  }));
+  const mergeWindows = (): Promise<{ merged: Uint8Array; consumed: Uint8Array[] }[]> =>
+    Promise.resolve([{ merged: customWindow(9, "m"), consumed: [customWindow(3, "other")] }]);
+  const custom = windowing("custom", { merging: true, windowFnUrn: "my:windows" });
+  await t.throwsAsync(run("custom", elements, { windowing: custom, mergeWindows }), { message: /WindowFn merged/ });
 });
 
 test("chunks are about as large as asked for, and small output takes a small one", async (t) => {

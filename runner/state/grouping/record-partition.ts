@@ -180,17 +180,16 @@ export class RecordPartition {
     if (file !== undefined) {
       let read = newBlock(READ_BYTES);
       for (let offset = 0; offset < file.byteLength; offset += read.used) {
-        let byteLength = Math.min(read.bytes.length, file.byteLength - offset);
+        const byteLength = Math.min(read.bytes.length, file.byteLength - offset);
         await file.readInto(read.bytes, 0, offset, byteLength);
-        let { end, nextBytes } = this.#wholeRecords(read.words, byteLength);
+        const { end, nextBytes } = this.#wholeRecords(read.words, byteLength);
+        read.used = end;
         if (end === 0) {
           // A record larger than what was read: read again, all of it.
           read = newBlock(nextBytes);
-          byteLength = nextBytes;
-          await file.readInto(read.bytes, 0, offset, byteLength);
-          ({ end } = this.#wholeRecords(read.words, byteLength));
+          await file.readInto(read.bytes, 0, offset, nextBytes);
+          read.used = nextBytes;
         }
-        read.used = end;
         yield read;
       }
     }
