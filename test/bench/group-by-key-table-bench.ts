@@ -43,7 +43,7 @@ function fill(into: Buffer, count: number): Buffer {
     into.set(HEADER, at);
     at += HEADER.length;
     into[at++] = KEY_BYTES;
-    at += into.latin1Write(key, at);
+    at += into.write(key, at, "latin1");
     into[at++] = valueBytes;
     into.fill(118, at, at + valueBytes);
     at += valueBytes;
