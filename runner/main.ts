@@ -12,7 +12,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { randomHex, systemClock } from "./base/clock.ts";
 import { WeirError } from "./base/errors.ts";
 import type { WorkerId } from "./base/ids.ts";
-import { DEFAULT_MEMORY_BUDGET_BYTES, limitsFor } from "./base/limits.ts";
+import { DEFAULT_MEMORY_BUDGET_BYTES, LIMIT_NAMES, type Limits, limitsFor, readLimit } from "./base/limits.ts";
 import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
@@ -49,6 +49,7 @@ interface WorkerFlags extends LogFlags {
   readonly workerMemoryMb: number;
   readonly workerSlots: number;
   readonly maxBundleAttempts: number;
+  readonly limit: Readonly<Partial<Record<keyof Limits, number>>>;
   readonly dockerImagesAsProcess: boolean;
 }
 
@@ -67,6 +68,8 @@ interface ServeFlags extends WorkerFlags {
 
 async function serve(flags: ServeFlags): Promise<void> {
   const log = createLog("weir", flags.logLevel, flags.logFormat);
+  // Refused here rather than by every worker that is started.
+  limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit);
   const scope = new ResourceScope();
   const stop = stopRequested();
   try {
@@ -177,7 +180,7 @@ async function work(flags: WorkerCommandFlags): Promise<void> {
         host: flags.host,
         slots: flags.workerSlots,
         local: flags.local,
-        limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts),
+        limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit),
         spillDirectory: join(temporaryDirectory, "spill"),
         launcher,
         version: VERSION,
@@ -244,6 +247,7 @@ function addWorkerOptions(command: Command): Command {
   return addLogOptions(command)
     .option("--worker-memory-mb <mb>", "memory budget of a worker's data", integer(64, 1_048_576), memoryMb)
     .option("--worker-slots <count>", "tasks that a worker runs at once", integer(1, 256), 1)
+    .option("--limit <name=bytes>", `set one budget by itself, repeatable: ${LIMIT_NAMES.join(", ")}`, readLimit, {})
     .option("--max-bundle-attempts <count>", "attempts of a bundle before its job fails", integer(1, 1_000), 4)
     .option("--docker-images-as-process", "run the stock Python SDK images on a local Python, without Docker", false);
 }

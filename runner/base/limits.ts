@@ -2,7 +2,7 @@
  * Every limit of the process in one place, each with its reason; the relations between them are asserted.
  * Those that a user may set come in through `Limits`, built by the CLI from its flags.
  */
-import { assert } from "./assert.ts";
+import { userError } from "./errors.ts";
 
 export interface Limits {
   /** Bytes of committed shuffle data kept in a worker's memory before it goes to spill files. */
@@ -29,8 +29,16 @@ export interface Limits {
 
 const MIB = 1024 * 1024;
 
-/** Limits derived from one memory budget for a worker process. @throws when they contradict each other. */
-export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4): Limits {
+/**
+ * Limits derived from one memory budget for a worker process.
+ * @param overrides single limits that the user has set, by name
+ * @throws WeirError INVALID_ARGUMENT for limits that contradict each other
+ */
+export function limitsFor(
+  memoryBudgetBytes: number,
+  maxBundleAttempts = 4,
+  overrides: Readonly<Partial<Record<keyof Limits, number>>> = {},
+): Limits {
   const limits: Limits = {
     // Half of the budget holds shuffle data, since blocking shuffle keeps whole datasets until they are consumed.
     partitionMemoryBytes: Math.floor(memoryBudgetBytes * 0.4),
@@ -44,10 +52,47 @@ export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4): Lim
     exchangeCreditBytes: 8 * MIB,
     chunkBytes: 1 * MIB,
     maxBundleAttempts,
+    ...overrides,
   };
-  assert(limits.chunkBytes <= limits.exchangeCreditBytes, "a chunk must fit into the exchange credit");
-  assert(limits.chunkBytes <= limits.bundleInputBytes, "a chunk must fit into a bundle: give the worker more memory");
+  if (limits.chunkBytes > limits.exchangeCreditBytes)
+    throw userError("INVALID_ARGUMENT", "The limit chunkBytes must not be larger than exchangeCreditBytes.");
+  if (limits.chunkBytes > limits.bundleInputBytes)
+    throw userError(
+      "INVALID_ARGUMENT",
+      "The limit chunkBytes must not be larger than bundleInputBytes.",
+      "Give the worker more memory (--worker-memory-mb), or set the limit chunkBytes lower.",
+    );
   return limits;
+}
+
+/** The names that a user may set: every byte budget, and the attempts. */
+export const LIMIT_NAMES: readonly (keyof Limits)[] = [
+  "partitionMemoryBytes",
+  "bundleMemoryBytes",
+  "groupingMemoryBytes",
+  "stateBackedIterableBytes",
+  "sideInputMemoryBytes",
+  "bundleInputBytes",
+  "statePageBytes",
+  "exchangeCreditBytes",
+  "chunkBytes",
+];
+
+/**
+ * Reads one NAME=BYTES of the command line into `limits`.
+ * @throws WeirError INVALID_ARGUMENT for an unknown name or a value that is no positive whole number
+ */
+export function readLimit(
+  text: string,
+  limits: Readonly<Partial<Record<keyof Limits, number>>> = {},
+): Partial<Record<keyof Limits, number>> {
+  const [name = "", value = ""] = text.split("=");
+  const known = LIMIT_NAMES.find((candidate) => candidate === name);
+  if (known === undefined)
+    throw userError("INVALID_ARGUMENT", `There is no limit "${name}".`, `The limits are ${LIMIT_NAMES.join(", ")}.`);
+  if (!/^[1-9]\d{0,14}$/.test(value))
+    throw userError("INVALID_ARGUMENT", `The limit ${name} must be a positive number of bytes, not "${value}".`);
+  return { ...limits, [known]: Number(value) };
 }
 
 export const DEFAULT_MEMORY_BUDGET_BYTES = 512 * MIB;
