@@ -38,14 +38,18 @@ interface Running {
   readonly started: StartedHarness;
 }
 
+/** A client that submitted its job is there already: what does not answer soon is gone. */
+const LOOPBACK_WAIT_MS = 3_000;
+/** Streams end before the process does; how it ended says more than that they did. */
+const EXIT_WAIT_MS = 2_000;
+
 /** The environment is gone for good: the job cannot go on. */
 export class EnvironmentLostError extends WeirError {}
 
 export class HarnessPool {
   readonly #init: HarnessPoolInit;
   readonly #lanes = new Map<number, Promise<Running>>();
-  #everConnected = false;
-  #closed = false;
+  readonly #abort = new AbortController();
 
   constructor(init: HarnessPoolInit) {
     this.#init = init;
@@ -53,48 +57,50 @@ export class HarnessPool {
 
   /** The lane's harness, connected. @throws EnvironmentLostError, or a WeirError that says why it did not start. */
   async lane(index: number, signal: AbortSignal): Promise<HarnessConnection> {
-    for (;;) {
+    for (let isNew = false; ;) {
       signal.throwIfAborted();
-      if (this.#closed) throw new WeirError({ code: "CANCELLED", domain: "internal", message: "The job has ended." });
+      if (this.#abort.signal.aborted)
+        throw new WeirError({ code: "CANCELLED", domain: "internal", message: "The job has ended." });
       let starting = this.#lanes.get(index);
       if (starting === undefined) {
-        starting = this.#start(signal);
+        isNew = true;
+        starting = this.#start();
         this.#lanes.set(index, starting);
         starting.catch(() => {
           if (this.#lanes.get(index) === starting) this.#lanes.delete(index);
         });
       }
-      const running = await starting;
-      if (running.connection.lostError === undefined) return running.connection;
-      if (this.#lanes.get(index) === starting) this.#lanes.delete(index);
+      const running = await unlessAborted(starting, signal);
+      const isLost = running.connection.lostError !== undefined;
+      if (isLost && this.#lanes.get(index) === starting) this.#lanes.delete(index);
+      // One that was lost right after its start is the bundle's failed attempt, so that it counts.
+      if (!isLost || isNew) return running.connection;
     }
   }
 
-  async #start(signal: AbortSignal): Promise<Running> {
+  /** By the pool's own signal: a task that is cancelled must not take the harness from another one that waits. */
+  async #start(): Promise<Running> {
     const { clock, environmentWaitMs, loopback } = this.#init;
-    const giveUpMs = clock.monotonicMs() + environmentWaitMs;
+    const { signal } = this.#abort;
+    const waitMs = loopback ? Math.min(LOOPBACK_WAIT_MS, environmentWaitMs) : environmentWaitMs;
+    const giveUpMs = clock.monotonicMs() + waitMs;
     for (let delayMs = 100; ; delayMs = Math.min(delayMs * 2, 5_000)) {
       try {
-        return await this.#startOnce(signal);
+        return await this.#startOnce();
       } catch (failure) {
         const error = WeirError.from(failure);
-        if (loopback && this.#everConnected)
-          throw new EnvironmentLostError({
-            code: "UNAVAILABLE",
-            domain: "external",
-            message: `The client that ran this LOOPBACK job's SDK harness is gone: ${error.message}`,
-            hint: "A LOOPBACK job ends with its client; use PROCESS, DOCKER or EXTERNAL for jobs that must live on.",
-            cause: error,
-          });
-        if (!error.retry || clock.monotonicMs() + delayMs > giveUpMs || signal.aborted) throw error;
+        if (!error.retry || signal.aborted) throw error;
+        if (clock.monotonicMs() + delayMs > giveUpMs)
+          throw loopback ? clientGone(error) : environmentGone(error, waitMs);
         this.#init.log.warn({ err: error.message }, "SDK harness did not start, trying again");
         await clock.sleep(delayMs, signal);
       }
     }
   }
 
-  async #startOnce(signal: AbortSignal): Promise<Running> {
+  async #startOnce(): Promise<Running> {
     const { environment, endpoints, clock, connectTimeoutMs } = this.#init;
+    const { signal } = this.#abort;
     const harnessId = this.#init.newHarnessId();
     const connection = new HarnessConnection(harnessId);
     this.#init.onConnection(connection);
@@ -110,12 +116,17 @@ export class HarnessPool {
         signal,
       });
       const running: Running = { connection, started };
+      const { exited } = started;
       // A harness that dies before it connects would die again: only one that worked is worth another try.
       let wasConnected = false;
-      started.exited.then(
+      exited.then(
         (exit) => connection.lose(this.#describeExit(exit.reason, exit.lastOutput), wasConnected),
         (failure: unknown) => connection.lose(WeirError.from(failure).message, wasConnected),
       );
+      // After the reaction above, so that the exit's own reason comes first.
+      if (started.tellsExit === true)
+        connection.delayLoss = () =>
+          Promise.race([exited.then(noop, noop), clock.sleep(EXIT_WAIT_MS, signal).catch(noop)]);
       const late = clock.sleep(connectTimeoutMs, AbortSignal.any([timer.signal, signal])).then(() => {
         throw new WeirError({
           code: "DEADLINE_EXCEEDED",
@@ -127,7 +138,6 @@ export class HarnessPool {
       late.catch(() => undefined);
       await Promise.race([connection.connected, late]);
       wasConnected = true;
-      this.#everConnected = true;
       void connection.lost.then(async () => {
         this.#init.onGone(harnessId);
         await running.started.stop().catch((failure: unknown) => {
@@ -151,7 +161,7 @@ export class HarnessPool {
 
   /** Ends all harnesses. Idempotent. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#abort.abort(new Error("the job has ended"));
     const lanes = [...this.#lanes.values()];
     this.#lanes.clear();
     await Promise.allSettled(
@@ -163,3 +173,33 @@ export class HarnessPool {
     );
   }
 }
+
+function clientGone(cause: WeirError): EnvironmentLostError {
+  return new EnvironmentLostError({
+    code: "UNAVAILABLE",
+    domain: "external",
+    message: `The client that ran this LOOPBACK job's SDK harness is gone: ${cause.message}`,
+    hint: "A LOOPBACK job ends with its client; use PROCESS, DOCKER or EXTERNAL for jobs that must live on.",
+    cause,
+  });
+}
+
+/** Not to be retried by the task either: it has been waited for. */
+function environmentGone(cause: WeirError, waitedMs: number): EnvironmentLostError {
+  return new EnvironmentLostError({
+    code: cause.code,
+    domain: "external",
+    message: `The job's environment was waited for ${waitedMs / 1_000} s in vain. ${cause.message}`,
+    cause,
+  });
+}
+
+function unlessAborted<Value>(value: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", abort, { once: true });
+    void value.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+function noop(): void {}

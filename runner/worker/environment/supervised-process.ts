@@ -72,7 +72,7 @@ export async function startSupervised(init: SupervisedProcessInit): Promise<Star
     return { reason: `${init.what} ${reason}`, lastOutput: output.lines() };
   });
   exited.catch(() => undefined);
-  return { exited, stop: reap };
+  return { exited, tellsExit: true, stop: reap };
 }
 
 /** Ends the session and waits until it is empty. */

@@ -48,12 +48,12 @@ function connectionOf(directory: HarnessDirectory, call: { readonly metadata: gr
 /** The stream's end in either direction is the harness's end. */
 function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never>, what: string): void {
   call.on("end", () => {
-    connection.lose(`it closed its ${what} stream`);
+    connection.streamEnded(`it closed its ${what} stream`);
     call.end();
   });
-  call.on("error", (failure: Error) => connection.lose(`its ${what} stream broke (${failure.message})`));
-  call.on("cancelled", () => connection.lose(`its ${what} stream was cut`));
-  call.on("close", () => connection.lose(`its ${what} stream was closed`));
+  call.on("error", (failure: Error) => connection.streamEnded(`its ${what} stream broke (${failure.message})`));
+  call.on("cancelled", () => connection.streamEnded(`its ${what} stream was cut`));
+  call.on("close", () => connection.streamEnded(`its ${what} stream was closed`));
 }
 
 export function controlService(directory: HarnessDirectory): ServedService {

@@ -54,7 +54,10 @@ export class HarnessConnection {
   #data: MessageSink<Buffer> | undefined;
   readonly #lossListeners = new Set<(failure: WeirError) => void>();
   #lostError: WeirError | undefined;
+  #isEnding = false;
   #nextInstruction = 1;
+  /** Set where the harness's end is told by other means than its streams; never rejects. */
+  delayLoss: (() => Promise<void>) | undefined;
 
   constructor(harnessId: HarnessId) {
     this.harnessId = harnessId;
@@ -164,6 +167,14 @@ export class HarnessConnection {
       const wait = bundle?.onTimers(part.transformId, part.timerFamilyId, part.timers, part.isLast);
       if (wait !== undefined) await wait;
     }
+  }
+
+  /** One of its streams has ended: it is lost, when `delayLoss` has had its time to give a better reason. */
+  streamEnded(reason: string): void {
+    if (this.#lostError !== undefined || this.#isEnding) return;
+    this.#isEnding = true;
+    if (this.delayLoss === undefined) this.lose(reason);
+    else void this.delayLoss().then(() => this.lose(reason));
   }
 
   /** Ends everything that waits on this harness. Idempotent. */

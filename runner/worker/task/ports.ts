@@ -85,6 +85,8 @@ export type HarnessExit = {
 export interface StartedHarness {
   /** Resolves once when the process is known to be gone; never for environments that do not tell. */
   readonly exited: Promise<HarnessExit>;
+  /** True where `exited` resolves soon after the process has ended. */
+  readonly tellsExit?: boolean;
   /** Ends it and reaps all its processes. Idempotent. */
   stop(): Promise<void>;
 }
