@@ -70,6 +70,8 @@ export class StageExecutor {
   readonly #running = new Set<RunningBundle>();
   #source: AsyncIterator<BundleInput> | undefined;
   #sourceEnded = false;
+  /** Lanes with a bundle, whether its harness is there yet or not: each may still give input back. */
+  #busyLanes = 0;
   #pulling: Promise<void> = Promise.resolve();
   /** Woken whenever work may have appeared or ended. */
   #wake = Promise.withResolvers<void>();
@@ -102,8 +104,13 @@ export class StageExecutor {
     for (;;) {
       const input = await this.#next();
       if (input === undefined) return;
-      await this.#runBundle(lane, input);
-      this.#notify();
+      this.#busyLanes++;
+      try {
+        await this.#runBundle(lane, input);
+      } finally {
+        this.#busyLanes--;
+        this.#notify();
+      }
     }
   }
 
@@ -122,7 +129,7 @@ export class StageExecutor {
       if (ready >= 0) return this.#returned.splice(ready, 1)[0];
       const pulled = await this.#pull();
       if (pulled !== undefined) return pulled;
-      if (this.#returned.length === 0 && this.#running.size === 0) return undefined;
+      if (this.#returned.length === 0 && this.#busyLanes === 0) return undefined;
       await this.#waitForWork(now);
     }
   }
@@ -150,7 +157,7 @@ export class StageExecutor {
   async #waitForWork(nowMs: number): Promise<void> {
     const { clock, limits, signal, lanes } = this.#init;
     const dueMs = Math.min(...this.#returned.map((input) => input.notBeforeMs));
-    const canSplit = lanes.length > 1 && this.#running.size > 0;
+    const canSplit = lanes.length > 1 && this.#busyLanes > 0;
     const untilMs = Math.min(dueMs, canSplit ? nowMs + limits.splitAfterMs / 2 : Infinity);
     const timer = new AbortController();
     const waits: Promise<void>[] = [this.#wake.promise];

@@ -1,0 +1,66 @@
+"""A slow bundle is split and the rest of it runs on the idle harness: elements tell which thread made them.
+
+Usage: slow_bundles.py ENDPOINT sdf|channel
+"""
+import sys
+import threading
+import time
+
+import apache_beam as beam
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that
+from apache_beam.transforms.core import RestrictionProvider
+
+SIZE = 30
+SECONDS_EACH = 0.15
+
+
+class Ranges(RestrictionProvider):
+  def initial_restriction(self, size):
+    return OffsetRange(0, size)
+
+  def create_tracker(self, restriction):
+    return OffsetRestrictionTracker(restriction)
+
+  def restriction_size(self, _, restriction):
+    return restriction.size()
+
+
+class SlowRange(beam.DoFn):
+  def process(self, _, tracker=beam.DoFn.RestrictionParam(Ranges())):
+    position = tracker.current_restriction().start
+    while tracker.try_claim(position):
+      time.sleep(SECONDS_EACH)
+      yield position, threading.get_ident()
+      position += 1
+
+
+class SlowElement(beam.DoFn):
+  def process(self, element):
+    time.sleep(SECONDS_EACH)
+    yield element, threading.get_ident()
+
+
+def each_once_by_several_threads(made):
+  positions = sorted(position for position, _ in made)
+  assert positions == list(range(SIZE)), positions
+  assert len({thread for _, thread in made}) > 1, 'all elements were made by one thread'
+
+
+def main(endpoint, kind):
+  options = PipelineOptions([
+      '--runner=PortableRunner', '--job_endpoint=' + endpoint, '--environment_type=LOOPBACK',
+      '--sdk_worker_parallelism=2'
+  ])
+  with beam.Pipeline(options=options) as p:
+    if kind == 'sdf':
+      made = p | beam.Create([SIZE]) | beam.ParDo(SlowRange())
+    else:
+      made = p | beam.Impulse() | beam.FlatMap(lambda _: range(SIZE)) | beam.Reshuffle() | beam.ParDo(SlowElement())
+    assert_that(made, each_once_by_several_threads)
+  print('each element once, by several threads')
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
