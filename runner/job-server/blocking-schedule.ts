@@ -208,6 +208,11 @@ export class BlockingSchedule {
     );
   }
 
+  /** False when the attempt has ended or was taken back. */
+  isRunning(attemptId: TaskAttemptId): boolean {
+    return this.#running(attemptId) !== undefined;
+  }
+
   /** Attempts whose results count. */
   finishedAttempts(): TaskAttemptId[] {
     return [...this.#runs.values()].flatMap((run) =>

@@ -283,6 +283,8 @@ class JobExecution implements WorkerListener {
       if (!this.#schedule.finished(attemptId, sealed)) this.#release([attemptId]);
       else this.#publishMetrics();
     } else if (change.state === TaskStateChange_State.FAILED && change.failure !== undefined) {
+      // One that was cancelled fails too, and says nothing about the job.
+      if (!this.#schedule.isRunning(attemptId)) return;
       const { message, retry, lostInput } = change.failure;
       if (!retry && lostInput.length === 0) {
         this.end({ kind: "failed", message });

@@ -5,6 +5,7 @@ import { ProcessBundleDescriptor, RemoteGrpcPort } from "../../proto/gen/beam_fn
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { randomHex } from "../base/clock.ts";
+import { WeirError } from "../base/errors.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -53,6 +54,10 @@ export interface WorkerJobInit {
 const HARNESS_CONNECT_TIMEOUT_MS = 300_000;
 const ENVIRONMENT_WAIT_MS = 30_000;
 const SPLIT_AFTER_MS = 1_000;
+
+function cancelled(message: string): WeirError {
+  return new WeirError({ code: "CANCELLED", domain: "internal", message });
+}
 
 interface RunningTask {
   readonly abort: AbortController;
@@ -123,7 +128,7 @@ export class WorkerJob {
 
   /** Stops the attempt; its run rejects. Does not wait. */
   cancel(attemptId: TaskAttemptId): void {
-    this.#tasks.get(attemptId)?.abort.abort(new Error("cancelled"));
+    this.#tasks.get(attemptId)?.abort.abort(cancelled("The attempt was taken back."));
   }
 
   #taskEnvironment(task: TaskDeployment): TaskEnvironment {
@@ -192,7 +197,7 @@ export class WorkerJob {
   /** Cancels its tasks, ends its harnesses, drops its data. Idempotent. */
   async close(): Promise<void> {
     const running = [...this.#tasks.values()];
-    for (const task of running) task.abort.abort(new Error("the job has ended"));
+    for (const task of running) task.abort.abort(cancelled("The job has ended."));
     await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
     await Promise.all(running.map((task) => task.done));
     await this.#init.store.releaseJob(this.#init.description.jobId);

@@ -297,7 +297,8 @@ export class Worker {
       report({ state: TaskStateChange_State.FINISHED, sealed: sealedOf(result) });
     } catch (thrown) {
       const error = WeirError.from(thrown);
-      this.#init.log.warn({ job: jobId, task: attemptId, err: error }, "task failed");
+      if (error.code === "CANCELLED") this.#init.log.debug({ job: jobId, task: attemptId }, "task cancelled");
+      else this.#init.log.warn({ job: jobId, task: attemptId, err: error }, "task failed");
       report({
         state: TaskStateChange_State.FAILED,
         failure: {

@@ -5,6 +5,7 @@ import { runPython } from "../support/weir-server.ts";
 const cases: readonly (readonly [string, string])[] = [
   ["hung_worker", "a worker that hangs is found by its missing heartbeats and replaced; the output is right"],
   ["killed_worker_with_stuck_harness", "a harness stuck in user code does not outlive its killed worker"],
+  ["killed_worker_external", "a killed worker costs no result where the harness is a pool's or the client's"],
   ["dead_loopback_client", "the job of a LOOPBACK client that dies fails within seconds and says so"],
   ["late_external_pool", "an EXTERNAL pool that is not there yet is waited for"],
   ["user_exceptions", "an exception in any method of a DoFn reaches the client with its traceback"],

@@ -4,6 +4,7 @@ Each case has a server of its own with a private TMPDIR, breaks something, and a
 the processes that must be gone, on the folders that must not be left, and that the server runs the next job.
 """
 import argparse
+import collections
 import contextlib
 import glob
 import json
@@ -123,6 +124,23 @@ def options(weir, environment=None, *more):
       '--runner=PortableRunner', '--job_endpoint=' + weir.endpoint, *(environment or process_environment()), *more])
 
 
+def external_environment(port):
+  return ['--environment_type=EXTERNAL', '--environment_config=localhost:%d' % port]
+
+
+@contextlib.contextmanager
+def external_pool(port):
+  """Beam's worker pool at the port, in a session of its own; gives the options of jobs that use it."""
+  pool = subprocess.Popen([VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port',
+                           str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          env=child_environment(PYTHONPATH=HERE), start_new_session=True)
+  try:
+    yield external_environment(port)
+  finally:
+    os.killpg(pool.pid, signal.SIGKILL)
+    pool.wait()
+
+
 LOOPBACK = ['--environment_type=LOOPBACK']
 
 
@@ -182,14 +200,14 @@ def stuck_harness(weir):
 # --- the cases -----------------------------------------------------------------------------------------------------
 
 
-def slow_word_count(weir, name, break_it):
+def slow_word_count(weir, name, break_it, environment=None, *more):
   """Runs the slow word count, with `break_it(worker)` when a third is done. Returns the output's lines, sorted."""
   import slow_word_count as job
   directory = os.path.join(weir.marks, name)
   os.makedirs(directory)
   client = subprocess.Popen(
       [VENV_PYTHON, os.path.join(HERE, 'slow_word_count.py'), directory, '--runner=PortableRunner',
-       '--job_endpoint=' + weir.endpoint, *process_environment()],
+       '--job_endpoint=' + weir.endpoint, *(environment or process_environment()), *more],
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=child_environment(PYTHONPATH=HERE))
   progress = os.path.join(directory, 'progress')
   try:
@@ -210,11 +228,14 @@ def slow_word_count(weir, name, break_it):
   return sorted(found)
 
 
-def hung_worker():
-  """A worker that is stopped is found by its missing heartbeats, killed and replaced."""
-  import collections
+def right_counts():
   import slow_word_count as job
   counts = collections.Counter(word for line in job.lines() for word in line.split())
+  return sorted('%s: %d' % item for item in counts.items())
+
+
+def hung_worker():
+  """A worker that is stopped is found by its missing heartbeats, killed and replaced."""
   stopped = []
 
   def stop(harness):
@@ -223,7 +244,7 @@ def hung_worker():
 
   with playground(workers=2) as weir:
     found = slow_word_count(weir, 'hung', stop)
-    assert found == sorted('%s: %d' % item for item in counts.items()), found
+    assert found == right_counts(), found
     eventually(lambda: not alive(stopped[0]), 10, 'the hung worker is killed')
     eventually(lambda: not alive(stopped[1]), 10, 'its harness is gone')
     eventually(lambda: len(workers_of(weir.temporary)) == 2, 20, 'it is replaced')
@@ -238,6 +259,17 @@ def killed_worker_with_stuck_harness():
     eventually(lambda: not alive(harness), 10, 'the stuck harness is reaped')
     assert str(result.wait_until_finish()) == 'DONE'
     eventually(lambda: len(folders_of(weir.temporary)) == 1, 10, 'the dead worker\'s folder is gone')
+
+
+def killed_worker_external():
+  """A worker that is killed costs a job no result, where the harness is somebody else's: a pool's, the client's."""
+  with playground(workers=2) as weir, external_pool(free_port()) as pool:
+    for name, environment in (('pool', pool), ('client', LOOPBACK)):
+      found = slow_word_count(
+          weir, name, lambda harness: os.kill(workers_of(weir.temporary)[0], signal.SIGKILL), environment,
+          '--parallelism=2')
+      assert found == right_counts(), '%s: %r' % (name, found)
+      eventually(lambda: len(workers_of(weir.temporary)) == 2, 20, 'it is replaced')
 
 
 def dead_loopback_client():
@@ -257,17 +289,11 @@ def late_external_pool():
   """A pool that is not there yet is waited for."""
   port = free_port()
   with playground(workers=1) as weir:
-    result = submit(weir, Raises('nowhere'), ['--environment_type=EXTERNAL', '--environment_config=localhost:%d' % port])
+    result = submit(weir, Raises('nowhere'), external_environment(port))
     time.sleep(2)
     assert result.state == 'RUNNING', result.state
-    pool = subprocess.Popen([VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port',
-                             str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            env=child_environment(PYTHONPATH=HERE), start_new_session=True)
-    try:
+    with external_pool(port):
       assert str(result.wait_until_finish()) == 'DONE'
-    finally:
-      os.killpg(pool.pid, signal.SIGKILL)
-      pool.wait()
 
 
 def user_exceptions():
@@ -415,7 +441,7 @@ def stuck_client(endpoint, marks):
 CASES = {
     case.__name__: case
     for case in (
-        hung_worker, killed_worker_with_stuck_harness, dead_loopback_client, late_external_pool, user_exceptions,
+        hung_worker, killed_worker_with_stuck_harness, killed_worker_external, dead_loopback_client, late_external_pool, user_exceptions,
         teardown_exception, cancel, terminated_server, killed_server, power_cut, bundle_attempts, poisoned_harness,
         poisoned_worker, disk_full)
 }
