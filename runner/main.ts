@@ -141,6 +141,7 @@ function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...str
   };
   const switches = ["--local", ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : [])];
   const args = Object.entries(values).flatMap(([name, value]) => [name, String(value)]);
+  for (const [name, bytes] of Object.entries(flags.limit)) args.push("--limit", `${name}=${bytes}`);
   return [process.execPath, ...process.execArgv, WORKER_YOUNG_SPACE, MAIN_PATH, "worker", ...switches, ...args];
 }
 

@@ -65,6 +65,9 @@ interface RunningBundle {
 export class StageExecutor {
   readonly #init: StageExecutorInit;
   readonly #skip: Skip;
+  /** Ends the other lanes when one has failed. */
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
   /** Residuals and split-off input: uncommitted input of its own. Bounded by the input that it came from. */
   readonly #returned: BundleInput[] = [];
   readonly #running = new Set<RunningBundle>();
@@ -79,6 +82,7 @@ export class StageExecutor {
   constructor(init: StageExecutorInit) {
     this.#init = init;
     this.#skip = init.plan.skip;
+    this.#signal = AbortSignal.any([init.signal, this.#failed.signal]);
   }
 
   /** Runs the whole input. @throws what made it fail; running bundles have ended and nothing more is committed. */
@@ -91,10 +95,16 @@ export class StageExecutor {
     );
     this.#source = bundles;
     try {
-      const failure = Promise.withResolvers<never>();
-      const runs = lanes.map((lane) => this.#runLane(lane));
-      for (const run of runs) run.catch((thrown: unknown) => failure.reject(thrown));
-      await Promise.race([Promise.all(runs), failure.promise]);
+      let first: { readonly thrown: unknown } | undefined;
+      await Promise.all(
+        lanes.map((lane) =>
+          this.#runLane(lane).catch((thrown: unknown) => {
+            first ??= { thrown };
+            this.#failed.abort(thrown);
+          }),
+        ),
+      );
+      if (first !== undefined) throw first.thrown;
     } finally {
       await bundles.return(undefined);
     }
@@ -121,9 +131,9 @@ export class StageExecutor {
 
   /** The next input to run; undefined when nothing is left and nothing can come any more. */
   async #next(): Promise<BundleInput | undefined> {
-    const { clock, signal } = this.#init;
+    const { clock } = this.#init;
     for (;;) {
-      signal.throwIfAborted();
+      this.#signal.throwIfAborted();
       const now = clock.nowMs();
       const ready = this.#returned.findIndex((input) => input.notBeforeMs <= now);
       if (ready >= 0) return this.#returned.splice(ready, 1)[0];
@@ -155,13 +165,13 @@ export class StageExecutor {
 
   /** Sleeps until a deferred residual is due or something changes; an idle lane meanwhile splits a slow bundle. */
   async #waitForWork(nowMs: number): Promise<void> {
-    const { clock, limits, signal, lanes } = this.#init;
+    const { clock, limits, lanes } = this.#init;
     const dueMs = Math.min(...this.#returned.map((input) => input.notBeforeMs));
     const canSplit = lanes.length > 1 && this.#busyLanes > 0;
     const untilMs = Math.min(dueMs, canSplit ? nowMs + limits.splitAfterMs / 2 : Infinity);
     const timer = new AbortController();
     const waits: Promise<void>[] = [this.#wake.promise];
-    const linked = AbortSignal.any([signal, timer.signal]);
+    const linked = AbortSignal.any([this.#signal, timer.signal]);
     if (untilMs !== Infinity) waits.push(clock.sleep(Math.max(1, untilMs - nowMs), linked).catch(() => undefined));
     else waits.push(new Promise((resolve) => linked.addEventListener("abort", () => resolve(), { once: true })));
     await Promise.race(waits);
@@ -193,7 +203,8 @@ export class StageExecutor {
   }
 
   async #runBundle(lane: HarnessLane, first: BundleInput): Promise<void> {
-    const { limits, stageName, log, signal } = this.#init;
+    const { limits, stageName, log } = this.#init;
+    const signal = this.#signal;
     let input = first;
     let firstUserError: BundleFailedError | undefined;
     for (let attemptNumber = 1; ; attemptNumber++) {
@@ -241,9 +252,9 @@ export class StageExecutor {
     const running: RunningBundle = { attempt, startedMs: this.#init.clock.monotonicMs(), splitting: false };
     this.#running.add(running);
     try {
-      const response = await attempt.run(this.#init.signal);
+      const response = await attempt.run(this.#signal);
       const infos = await fullMonitoringInfos(harness, response);
-      this.#init.signal.throwIfAborted();
+      this.#signal.throwIfAborted();
       // From here to the end of the block nothing awaits: the bundle commits in one step.
       output.commit();
       const now = this.#init.clock.nowMs();
