@@ -21,11 +21,6 @@ const layers = [
   { folder: "job-server", may: ["base", "graph", "checkpoint", "storage"] },
 ];
 
-/** Imports that break the rule and are still there. This list only shrinks. */
-const debts = {
-  "worker/task": "^runner/worker/fn-api/(encode-elements|harness-connection|short-ids)\\.ts$",
-};
-
 const folders = (names) => `^runner/(${names.join("|")})/`;
 const TESTS = "\\.test\\.ts$";
 
@@ -38,7 +33,7 @@ module.exports = {
       from: { path: `^runner/${folder}/`, pathNot: except ? [`^runner/${except}/`, TESTS] : [TESTS] },
       to: {
         path: "^runner/",
-        pathNot: [folders([folder, ...may, ...typesOf]), ...(debts[folder] ? [debts[folder]] : [])],
+        pathNot: folders([folder, ...may, ...typesOf]),
       },
     })),
     ...layers

@@ -6,7 +6,7 @@ import { WeirError } from "../base/errors.ts";
 import type { HarnessId, JobId } from "../base/ids.ts";
 import { createLog } from "../base/log.ts";
 import { startExternal } from "./environment/external.ts";
-import type { HarnessConnection } from "./fn-api/harness-connection.ts";
+import type { HarnessConnection } from "./task/harness-connection.ts";
 import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
 import type { HarnessExit, HarnessLauncher } from "./task/ports.ts";
 

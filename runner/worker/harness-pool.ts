@@ -10,7 +10,7 @@ import { WeirError } from "../base/errors.ts";
 import type { HarnessId, JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { EnvironmentSpec } from "../graph/execution-graph.ts";
-import { HarnessConnection } from "./fn-api/harness-connection.ts";
+import { HarnessConnection } from "./task/harness-connection.ts";
 import type { HarnessEndpoints, HarnessLauncher, StartedHarness } from "./task/ports.ts";
 
 export interface HarnessPoolInit {

@@ -13,7 +13,7 @@ import { compileSkip } from "../coders/element-boundary.ts";
 import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
 import type { PartitionStore } from "../state/partition-store.ts";
 import type { SideInputStore } from "../state/side-input-store.ts";
-import type { HarnessConnection } from "./fn-api/harness-connection.ts";
+import type { HarnessConnection } from "./task/harness-connection.ts";
 import { HarnessPool } from "./harness-pool.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";

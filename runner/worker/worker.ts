@@ -34,7 +34,7 @@ import { exchangeService } from "./exchange/exchange-server.ts";
 import { LostPartitionError } from "./exchange/lost-partition-error.ts";
 import { artifactRetrievalService } from "./fn-api/artifact-retrieval-service.ts";
 import { controlService, dataService, stateService } from "./fn-api/fn-api-services.ts";
-import type { HarnessConnection } from "./fn-api/harness-connection.ts";
+import type { HarnessConnection } from "./task/harness-connection.ts";
 import { type LogEntryPlain, loggingService } from "./fn-api/logging-service.ts";
 import { provisionService } from "./fn-api/provision-service.ts";
 import { workerStatusService } from "./fn-api/worker-status-service.ts";

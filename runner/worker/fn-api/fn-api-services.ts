@@ -20,7 +20,7 @@ import {
 import { WeirError, userError } from "../../base/errors.ts";
 import { type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
 import type { HarnessId } from "../../base/ids.ts";
-import type { HarnessConnection, StateReply } from "./harness-connection.ts";
+import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 
 /** Which harnesses may connect, and which descriptors they may ask for. */
 export interface HarnessDirectory {

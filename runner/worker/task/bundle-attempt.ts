@@ -15,8 +15,8 @@ import type {
 import { WeirError } from "../../base/errors.ts";
 import type { InstructionId } from "../../base/ids.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
-import { encodeData } from "../fn-api/encode-elements.ts";
-import type { BundleStreams, HarnessConnection, StateReply } from "../fn-api/harness-connection.ts";
+import { encodeData } from "./encode-elements.ts";
+import type { BundleStreams, HarnessConnection, StateReply } from "./harness-connection.ts";
 import { type BundleInput, splitInput } from "./bundle-input.ts";
 
 /** The SDK answered the bundle with an error: user code raised. */

@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { WeirError } from "../../base/errors.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
-import type { HarnessConnection } from "../fn-api/harness-connection.ts";
+import type { HarnessConnection } from "./harness-connection.ts";
 import { BundleAttempt } from "./bundle-attempt.ts";
 import { bundleInputOf } from "./bundle-input.ts";
 

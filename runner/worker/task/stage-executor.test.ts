@@ -5,8 +5,8 @@ import type { Clock } from "../../base/clock.ts";
 import type { HarnessId } from "../../base/ids.ts";
 import { silentLog } from "../../base/log.ts";
 import { WeirError } from "../../base/errors.ts";
-import { HarnessConnection } from "../fn-api/harness-connection.ts";
-import { encodeData } from "../fn-api/encode-elements.ts";
+import { HarnessConnection } from "./harness-connection.ts";
+import { encodeData } from "./encode-elements.ts";
 import { StageExecutor, type StageOutput } from "./stage-executor.ts";
 
 const SOURCE = "source";

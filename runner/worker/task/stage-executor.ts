@@ -14,8 +14,8 @@ import type { Clock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
-import type { HarnessConnection, StateReply } from "../fn-api/harness-connection.ts";
-import { fullMonitoringInfos } from "../fn-api/short-ids.ts";
+import type { HarnessConnection, StateReply } from "./harness-connection.ts";
+import { fullMonitoringInfos } from "./short-ids.ts";
 import { BundleAttempt, BundleFailedError, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
 import { type BundleInput, bundleInputOf, cutBundles } from "./bundle-input.ts";
 

@@ -10,7 +10,7 @@ import { WeirError } from "../../base/errors.ts";
 import type { ExecutableStageSpec, ExecutionGraph } from "../../graph/execution-graph.ts";
 import type { GroupByKeyTable } from "../../state/grouping/group-by-key-table.ts";
 import type { SideInput, SideInputStore } from "../../state/side-input-store.ts";
-import type { StateReply } from "../fn-api/harness-connection.ts";
+import type { StateReply } from "./harness-connection.ts";
 import type { PartitionReader, PartitionRef } from "./ports.ts";
 
 export interface StageStateInit {

@@ -16,7 +16,7 @@ import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec, ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
 import { GroupByKeyTable } from "../../state/grouping/group-by-key-table.ts";
 import type { SideInputStore } from "../../state/side-input-store.ts";
-import type { HarnessConnection } from "../fn-api/harness-connection.ts";
+import type { HarnessConnection } from "./harness-connection.ts";
 import { DatasetOutputs } from "./dataset-outputs.ts";
 import type { WindowMerger } from "./merge-windows.ts";
 import type { DatasetWriter, PartitionReader, PartitionRef, SealedPartition } from "./ports.ts";
