@@ -37,11 +37,17 @@ function harnessIdOf(call: { readonly metadata: grpc.Metadata }): HarnessId | un
   return value === undefined ? undefined : (value.toString() as HarnessId);
 }
 
-function connectionOf(directory: HarnessDirectory, call: { readonly metadata: grpc.Metadata }): HarnessConnection {
+/** The caller's connection; a call from a harness that was not started here is answered NOT_FOUND. */
+function connectionOrRefusal(
+  directory: HarnessDirectory,
+  call: { readonly metadata: grpc.Metadata; emit(event: "error", refusal: Error): boolean },
+): HarnessConnection | undefined {
   const harnessId = harnessIdOf(call);
   const connection = harnessId === undefined ? undefined : directory.connection(harnessId);
-  if (connection === undefined)
-    throw userError("NOT_FOUND", `No SDK harness with worker_id "${harnessId ?? ""}" was started by this worker.`);
+  if (connection === undefined) {
+    const message = `No SDK harness with worker_id "${harnessId ?? ""}" was started by this worker.`;
+    call.emit("error", toStatus(userError("NOT_FOUND", message)));
+  }
   return connection;
 }
 
@@ -58,13 +64,8 @@ function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never
 
 export function controlService(directory: HarnessDirectory): ServedService {
   const control: grpc.handleBidiStreamingCall<InstructionResponse, InstructionRequest> = (call) => {
-    let connection: HarnessConnection;
-    try {
-      connection = connectionOf(directory, call);
-    } catch (refusal) {
-      call.emit("error", toStatus(refusal));
-      return;
-    }
+    const connection = connectionOrRefusal(directory, call);
+    if (connection === undefined) return;
     call.on("data", (response: InstructionResponse) => connection.onInstructionResponse(response));
     watchStream(connection, call as unknown as AnyDuplex<never, never>, "control");
     connection.attachControl(call);
@@ -85,13 +86,8 @@ export function controlService(directory: HarnessDirectory): ServedService {
 
 export function dataService(directory: HarnessDirectory): ServedService {
   const data: grpc.handleBidiStreamingCall<Buffer, Buffer> = (call) => {
-    let connection: HarnessConnection;
-    try {
-      connection = connectionOf(directory, call);
-    } catch (refusal) {
-      call.emit("error", toStatus(refusal));
-      return;
-    }
+    const connection = connectionOrRefusal(directory, call);
+    if (connection === undefined) return;
     // One message at a time: a message that makes a bundle spill holds the stream only for the disk.
     let tail: Promise<void> = Promise.resolve();
     let waiting = 0;
