@@ -61,8 +61,9 @@ export function encodeBoundedTrie(trie: BoundedTrie): Uint8Array {
   return writer.finish();
 }
 
-/** The union within the smaller bound; an empty trie changes nothing, its bound included. */
+/** The union within the smaller bound; an empty trie changes nothing but another empty one's bound. */
 export function mergeBoundedTries(left: BoundedTrie, right: BoundedTrie): BoundedTrie {
+  if (left.root === undefined && right.root === undefined) return left.bound <= right.bound ? left : right;
   if (left.root === undefined) return right;
   if (right.root === undefined) return left;
   return fit({ bound: Math.min(left.bound, right.bound), root: mergeNodes(left.root, right.root) });
