@@ -23,6 +23,12 @@ export interface WorkerMessage {
     | //
     /** The worker has closed the job's harnesses and dropped its data. */
     { $case: "jobReleased"; value: JobReleased }
+    | { $case: "streamTask"; value: StreamTaskChange }
+    | { $case: "streamProbeReply"; value: StreamProbeReply }
+    | { $case: "checkpointAck"; value: CheckpointAck }
+    | //
+    /** A TestStream's task has moved processing time: the job server tells all workers of the job. */
+    { $case: "setProcessingTime"; value: SetProcessingTime }
     | undefined;
 }
 
@@ -120,6 +126,14 @@ export interface CoordinatorMessage {
     | { $case: "cancelTask"; value: CancelTask }
     | { $case: "releaseDatasets"; value: ReleaseDatasets }
     | { $case: "releaseJob"; value: ReleaseJob }
+    | { $case: "deployStreamTasks"; value: DeployStreamTasks }
+    | { $case: "cancelStreamTasks"; value: CancelStreamTasks }
+    | { $case: "streamProbe"; value: StreamProbe }
+    | { $case: "advanceTestStream"; value: AdvanceTestStream }
+    | { $case: "setProcessingTime"; value: SetProcessingTime }
+    | { $case: "triggerCheckpoint"; value: TriggerCheckpoint }
+    | { $case: "checkpointEnd"; value: CheckpointEnd }
+    | { $case: "drainJob"; value: DrainJob }
     | undefined;
 }
 
@@ -192,6 +206,168 @@ export interface ReleaseJob {
   jobId: string;
 }
 
+/** The other end of a channel that a task reads. */
+export interface InputChannel {
+  datasetId: string;
+  producerSubtask: number;
+  producerWorkerId: string;
+  /** HOST:PORT of the producer's exchange. */
+  exchangeAddress: string;
+}
+
+/** A task's output to the subtasks of one consuming vertex: one channel to each, of parallelism many. */
+export interface OutputEdge {
+  datasetId: string;
+  consumerVertexId: string;
+  consumerParallelism: number;
+}
+
+export interface StreamTaskDeployment {
+  vertexId: string;
+  subtaskIndex: number;
+  parallelism: number;
+  /** Of its main input and of its side inputs; which is which follows from the vertex. */
+  inputs: InputChannel[];
+  outputs: OutputEdge[];
+  /** Files to restore from, of every former subtask whose key groups overlap; empty: from the beginning. */
+  restore: SnapshotFile[];
+}
+
+/** A task's state at a barrier. */
+export interface SnapshotFile {
+  path: string;
+  byteLength: bigint;
+  /** Lower-case hex. */
+  sha256: string;
+}
+
+/** Tasks of one execution attempt, which ends all older attempts of the job on this worker. */
+export interface DeployStreamTasks {
+  jobId: string;
+  executionAttempt: number;
+  tasks: StreamTaskDeployment[];
+  /** Directory for snapshots; empty: the job takes none. */
+  checkpointDirectory: string;
+}
+
+/** Ends the tasks of this attempt and all before it. */
+export interface CancelStreamTasks {
+  jobId: string;
+  executionAttempt: number;
+}
+
+/** Sent when something changes, and with the heartbeat's rhythm while the job runs. */
+export interface StreamTaskChange {
+  jobId: string;
+  executionAttempt: number;
+  vertexId: string;
+  subtaskIndex: number;
+  state: StreamTaskChange_State;
+  failure: TaskFailure | undefined;
+  status: StreamTaskStatus | undefined;
+}
+
+export const StreamTaskChange_State = {
+  UNSPECIFIED: 0,
+  RUNNING: 1,
+  /**
+   * FINISHED - Input is at its end, and nothing is pending. The task stays until the job ends: it still takes part in
+   * checkpoints.
+   */
+  FINISHED: 2,
+  FAILED: 3,
+} as const;
+
+export type StreamTaskChange_State = typeof StreamTaskChange_State[keyof typeof StreamTaskChange_State];
+
+export namespace StreamTaskChange_State {
+  export type UNSPECIFIED = typeof StreamTaskChange_State.UNSPECIFIED;
+  export type RUNNING = typeof StreamTaskChange_State.RUNNING;
+  export type FINISHED = typeof StreamTaskChange_State.FINISHED;
+  export type FAILED = typeof StreamTaskChange_State.FAILED;
+}
+
+/** For people, and for `weir explain`. */
+export interface StreamTaskStatus {
+  /** Milliseconds since 1970. */
+  inputWatermark: bigint;
+  outputWatermark: bigint;
+  /** What keeps the output watermark behind the input watermark: "", "timer", "residual", "grouping", "side input"... */
+  holdKind: string;
+  /** The transform or source that holds it, where one can be named. */
+  holdTransform: string;
+  queuedBytes: bigint;
+  /** Of the bundle that runs now; 0 when none does. */
+  bundleAgeMs: bigint;
+}
+
+/** How far is each task? Answered at once. */
+export interface StreamProbe {
+  jobId: string;
+  executionAttempt: number;
+  probeId: bigint;
+}
+
+/** The sums over the worker's tasks of the attempt. */
+export interface StreamProbeReply {
+  jobId: string;
+  executionAttempt: number;
+  probeId: bigint;
+  /** Items put into output channels and taken out of input channels, watermarks included. */
+  sentItems: bigint;
+  receivedItems: bigint;
+  /** No task runs a bundle or has something that it could run now. */
+  idle: boolean;
+  /** Changes whenever any task does something. */
+  activity: bigint;
+}
+
+/** The job is quiet: its TestStream may emit its next event. */
+export interface AdvanceTestStream {
+  jobId: string;
+  executionAttempt: number;
+}
+
+/** From a TestStream's event, by way of the job server to all workers of the job; tasks then fire what is due. */
+export interface SetProcessingTime {
+  jobId: string;
+  executionAttempt: number;
+  nowMs: bigint;
+}
+
+/** To the worker of each task without input channels: it emits a barrier. */
+export interface TriggerCheckpoint {
+  jobId: string;
+  executionAttempt: number;
+  checkpointId: bigint;
+}
+
+export interface CheckpointAck {
+  jobId: string;
+  executionAttempt: number;
+  checkpointId: bigint;
+  vertexId: string;
+  subtaskIndex: number;
+  /** What a restore needs, oldest first. */
+  files: SnapshotFile[];
+  /** Set when the task could not snapshot. */
+  failure: string;
+}
+
+/** The checkpoint is complete (bundles before it are finalized), or given up. */
+export interface CheckpointEnd {
+  jobId: string;
+  executionAttempt: number;
+  checkpointId: bigint;
+  complete: boolean;
+}
+
+/** Sources truncate their restrictions and end. */
+export interface DrainJob {
+  jobId: string;
+  executionAttempt: number;
+}
+
 function createBaseWorkerMessage(): WorkerMessage {
   return { message: undefined };
 }
@@ -216,6 +392,18 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         break;
       case "jobReleased":
         JobReleased.encode(message.message.value, writer.uint32(50).fork()).join();
+        break;
+      case "streamTask":
+        StreamTaskChange.encode(message.message.value, writer.uint32(58).fork()).join();
+        break;
+      case "streamProbeReply":
+        StreamProbeReply.encode(message.message.value, writer.uint32(66).fork()).join();
+        break;
+      case "checkpointAck":
+        CheckpointAck.encode(message.message.value, writer.uint32(74).fork()).join();
+        break;
+      case "setProcessingTime":
+        SetProcessingTime.encode(message.message.value, writer.uint32(82).fork()).join();
         break;
     }
     return writer;
@@ -282,6 +470,38 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
             message.message = { $case: "jobReleased", value: JobReleased.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.message = { $case: "streamTask", value: StreamTaskChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.message = { $case: "streamProbeReply", value: StreamProbeReply.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = { $case: "checkpointAck", value: CheckpointAck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.message = { $case: "setProcessingTime", value: SetProcessingTime.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -333,6 +553,30 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "jobReleased": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "jobReleased", value: JobReleased.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "streamTask": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "streamTask", value: StreamTaskChange.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "streamProbeReply": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "streamProbeReply", value: StreamProbeReply.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "checkpointAck": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "checkpointAck", value: CheckpointAck.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "setProcessingTime": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "setProcessingTime", value: SetProcessingTime.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1178,6 +1422,30 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       case "releaseJob":
         ReleaseJob.encode(message.message.value, writer.uint32(58).fork()).join();
         break;
+      case "deployStreamTasks":
+        DeployStreamTasks.encode(message.message.value, writer.uint32(66).fork()).join();
+        break;
+      case "cancelStreamTasks":
+        CancelStreamTasks.encode(message.message.value, writer.uint32(74).fork()).join();
+        break;
+      case "streamProbe":
+        StreamProbe.encode(message.message.value, writer.uint32(82).fork()).join();
+        break;
+      case "advanceTestStream":
+        AdvanceTestStream.encode(message.message.value, writer.uint32(90).fork()).join();
+        break;
+      case "setProcessingTime":
+        SetProcessingTime.encode(message.message.value, writer.uint32(98).fork()).join();
+        break;
+      case "triggerCheckpoint":
+        TriggerCheckpoint.encode(message.message.value, writer.uint32(106).fork()).join();
+        break;
+      case "checkpointEnd":
+        CheckpointEnd.encode(message.message.value, writer.uint32(114).fork()).join();
+        break;
+      case "drainJob":
+        DrainJob.encode(message.message.value, writer.uint32(122).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1251,6 +1519,70 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
             message.message = { $case: "releaseJob", value: ReleaseJob.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.message = { $case: "deployStreamTasks", value: DeployStreamTasks.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = { $case: "cancelStreamTasks", value: CancelStreamTasks.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.message = { $case: "streamProbe", value: StreamProbe.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.message = { $case: "advanceTestStream", value: AdvanceTestStream.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.message = { $case: "setProcessingTime", value: SetProcessingTime.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.message = { $case: "triggerCheckpoint", value: TriggerCheckpoint.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.message = { $case: "checkpointEnd", value: CheckpointEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.message = { $case: "drainJob", value: DrainJob.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1305,6 +1637,54 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       case "releaseJob": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "releaseJob", value: ReleaseJob.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "deployStreamTasks": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "deployStreamTasks", value: DeployStreamTasks.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "cancelStreamTasks": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "cancelStreamTasks", value: CancelStreamTasks.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "streamProbe": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "streamProbe", value: StreamProbe.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "advanceTestStream": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "advanceTestStream", value: AdvanceTestStream.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "setProcessingTime": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "setProcessingTime", value: SetProcessingTime.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "triggerCheckpoint": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "triggerCheckpoint", value: TriggerCheckpoint.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "checkpointEnd": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "checkpointEnd", value: CheckpointEnd.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "drainJob": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "drainJob", value: DrainJob.fromPartial(object.message.value) };
         }
         break;
       }
@@ -2109,6 +2489,1558 @@ export const ReleaseJob: MessageFns<ReleaseJob> = {
   fromPartial<I extends Exact<DeepPartial<ReleaseJob>, I>>(object: I): ReleaseJob {
     const message = createBaseReleaseJob();
     message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBaseInputChannel(): InputChannel {
+  return { datasetId: "", producerSubtask: 0, producerWorkerId: "", exchangeAddress: "" };
+}
+
+export const InputChannel: MessageFns<InputChannel> = {
+  encode(message: InputChannel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.datasetId !== "") {
+      writer.uint32(10).string(message.datasetId);
+    }
+    if (message.producerSubtask !== 0) {
+      writer.uint32(16).int32(message.producerSubtask);
+    }
+    if (message.producerWorkerId !== "") {
+      writer.uint32(26).string(message.producerWorkerId);
+    }
+    if (message.exchangeAddress !== "") {
+      writer.uint32(34).string(message.exchangeAddress);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InputChannel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInputChannel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.datasetId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.producerSubtask = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.producerWorkerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.exchangeAddress = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<InputChannel>, I>>(base?: I): InputChannel {
+    return InputChannel.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<InputChannel>, I>>(object: I): InputChannel {
+    const message = createBaseInputChannel();
+    message.datasetId = object.datasetId ?? "";
+    message.producerSubtask = object.producerSubtask ?? 0;
+    message.producerWorkerId = object.producerWorkerId ?? "";
+    message.exchangeAddress = object.exchangeAddress ?? "";
+    return message;
+  },
+};
+
+function createBaseOutputEdge(): OutputEdge {
+  return { datasetId: "", consumerVertexId: "", consumerParallelism: 0 };
+}
+
+export const OutputEdge: MessageFns<OutputEdge> = {
+  encode(message: OutputEdge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.datasetId !== "") {
+      writer.uint32(10).string(message.datasetId);
+    }
+    if (message.consumerVertexId !== "") {
+      writer.uint32(18).string(message.consumerVertexId);
+    }
+    if (message.consumerParallelism !== 0) {
+      writer.uint32(24).int32(message.consumerParallelism);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutputEdge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutputEdge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.datasetId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.consumerVertexId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.consumerParallelism = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OutputEdge>, I>>(base?: I): OutputEdge {
+    return OutputEdge.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OutputEdge>, I>>(object: I): OutputEdge {
+    const message = createBaseOutputEdge();
+    message.datasetId = object.datasetId ?? "";
+    message.consumerVertexId = object.consumerVertexId ?? "";
+    message.consumerParallelism = object.consumerParallelism ?? 0;
+    return message;
+  },
+};
+
+function createBaseStreamTaskDeployment(): StreamTaskDeployment {
+  return { vertexId: "", subtaskIndex: 0, parallelism: 0, inputs: [], outputs: [], restore: [] };
+}
+
+export const StreamTaskDeployment: MessageFns<StreamTaskDeployment> = {
+  encode(message: StreamTaskDeployment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vertexId !== "") {
+      writer.uint32(10).string(message.vertexId);
+    }
+    if (message.subtaskIndex !== 0) {
+      writer.uint32(16).int32(message.subtaskIndex);
+    }
+    if (message.parallelism !== 0) {
+      writer.uint32(24).int32(message.parallelism);
+    }
+    for (const v of message.inputs) {
+      InputChannel.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.outputs) {
+      OutputEdge.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.restore) {
+      SnapshotFile.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamTaskDeployment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamTaskDeployment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vertexId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.subtaskIndex = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.parallelism = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.inputs.push(InputChannel.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.outputs.push(OutputEdge.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.restore.push(SnapshotFile.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamTaskDeployment>, I>>(base?: I): StreamTaskDeployment {
+    return StreamTaskDeployment.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamTaskDeployment>, I>>(object: I): StreamTaskDeployment {
+    const message = createBaseStreamTaskDeployment();
+    message.vertexId = object.vertexId ?? "";
+    message.subtaskIndex = object.subtaskIndex ?? 0;
+    message.parallelism = object.parallelism ?? 0;
+    message.inputs = object.inputs?.map((e) => InputChannel.fromPartial(e)) || [];
+    message.outputs = object.outputs?.map((e) => OutputEdge.fromPartial(e)) || [];
+    message.restore = object.restore?.map((e) => SnapshotFile.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSnapshotFile(): SnapshotFile {
+  return { path: "", byteLength: 0n, sha256: "" };
+}
+
+export const SnapshotFile: MessageFns<SnapshotFile> = {
+  encode(message: SnapshotFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.byteLength !== 0n) {
+      if (BigInt.asIntN(64, message.byteLength) !== message.byteLength) {
+        throw new globalThis.Error("value provided for field message.byteLength of type int64 too large");
+      }
+      writer.uint32(16).int64(message.byteLength);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(26).string(message.sha256);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.byteLength = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SnapshotFile>, I>>(base?: I): SnapshotFile {
+    return SnapshotFile.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SnapshotFile>, I>>(object: I): SnapshotFile {
+    const message = createBaseSnapshotFile();
+    message.path = object.path ?? "";
+    message.byteLength = (object.byteLength !== undefined && object.byteLength !== null)
+      ? BigInt(object.byteLength)
+      : 0n;
+    message.sha256 = object.sha256 ?? "";
+    return message;
+  },
+};
+
+function createBaseDeployStreamTasks(): DeployStreamTasks {
+  return { jobId: "", executionAttempt: 0, tasks: [], checkpointDirectory: "" };
+}
+
+export const DeployStreamTasks: MessageFns<DeployStreamTasks> = {
+  encode(message: DeployStreamTasks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    for (const v of message.tasks) {
+      StreamTaskDeployment.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.checkpointDirectory !== "") {
+      writer.uint32(34).string(message.checkpointDirectory);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeployStreamTasks {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeployStreamTasks();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tasks.push(StreamTaskDeployment.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.checkpointDirectory = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DeployStreamTasks>, I>>(base?: I): DeployStreamTasks {
+    return DeployStreamTasks.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeployStreamTasks>, I>>(object: I): DeployStreamTasks {
+    const message = createBaseDeployStreamTasks();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.tasks = object.tasks?.map((e) => StreamTaskDeployment.fromPartial(e)) || [];
+    message.checkpointDirectory = object.checkpointDirectory ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelStreamTasks(): CancelStreamTasks {
+  return { jobId: "", executionAttempt: 0 };
+}
+
+export const CancelStreamTasks: MessageFns<CancelStreamTasks> = {
+  encode(message: CancelStreamTasks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelStreamTasks {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelStreamTasks();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelStreamTasks>, I>>(base?: I): CancelStreamTasks {
+    return CancelStreamTasks.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelStreamTasks>, I>>(object: I): CancelStreamTasks {
+    const message = createBaseCancelStreamTasks();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    return message;
+  },
+};
+
+function createBaseStreamTaskChange(): StreamTaskChange {
+  return {
+    jobId: "",
+    executionAttempt: 0,
+    vertexId: "",
+    subtaskIndex: 0,
+    state: 0,
+    failure: undefined,
+    status: undefined,
+  };
+}
+
+export const StreamTaskChange: MessageFns<StreamTaskChange> = {
+  encode(message: StreamTaskChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.vertexId !== "") {
+      writer.uint32(26).string(message.vertexId);
+    }
+    if (message.subtaskIndex !== 0) {
+      writer.uint32(32).int32(message.subtaskIndex);
+    }
+    if (message.state !== 0) {
+      writer.uint32(40).int32(message.state);
+    }
+    if (message.failure !== undefined) {
+      TaskFailure.encode(message.failure, writer.uint32(50).fork()).join();
+    }
+    if (message.status !== undefined) {
+      StreamTaskStatus.encode(message.status, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamTaskChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamTaskChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.vertexId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.subtaskIndex = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.failure = TaskFailure.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.status = StreamTaskStatus.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamTaskChange>, I>>(base?: I): StreamTaskChange {
+    return StreamTaskChange.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamTaskChange>, I>>(object: I): StreamTaskChange {
+    const message = createBaseStreamTaskChange();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.vertexId = object.vertexId ?? "";
+    message.subtaskIndex = object.subtaskIndex ?? 0;
+    message.state = object.state ?? 0;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? TaskFailure.fromPartial(object.failure)
+      : undefined;
+    message.status = (object.status !== undefined && object.status !== null)
+      ? StreamTaskStatus.fromPartial(object.status)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStreamTaskStatus(): StreamTaskStatus {
+  return { inputWatermark: 0n, outputWatermark: 0n, holdKind: "", holdTransform: "", queuedBytes: 0n, bundleAgeMs: 0n };
+}
+
+export const StreamTaskStatus: MessageFns<StreamTaskStatus> = {
+  encode(message: StreamTaskStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.inputWatermark !== 0n) {
+      if (BigInt.asIntN(64, message.inputWatermark) !== message.inputWatermark) {
+        throw new globalThis.Error("value provided for field message.inputWatermark of type sint64 too large");
+      }
+      writer.uint32(8).sint64(message.inputWatermark);
+    }
+    if (message.outputWatermark !== 0n) {
+      if (BigInt.asIntN(64, message.outputWatermark) !== message.outputWatermark) {
+        throw new globalThis.Error("value provided for field message.outputWatermark of type sint64 too large");
+      }
+      writer.uint32(16).sint64(message.outputWatermark);
+    }
+    if (message.holdKind !== "") {
+      writer.uint32(26).string(message.holdKind);
+    }
+    if (message.holdTransform !== "") {
+      writer.uint32(34).string(message.holdTransform);
+    }
+    if (message.queuedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.queuedBytes) !== message.queuedBytes) {
+        throw new globalThis.Error("value provided for field message.queuedBytes of type int64 too large");
+      }
+      writer.uint32(40).int64(message.queuedBytes);
+    }
+    if (message.bundleAgeMs !== 0n) {
+      if (BigInt.asIntN(64, message.bundleAgeMs) !== message.bundleAgeMs) {
+        throw new globalThis.Error("value provided for field message.bundleAgeMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.bundleAgeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamTaskStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamTaskStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.inputWatermark = reader.sint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outputWatermark = reader.sint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.holdKind = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.holdTransform = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.queuedBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bundleAgeMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamTaskStatus>, I>>(base?: I): StreamTaskStatus {
+    return StreamTaskStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamTaskStatus>, I>>(object: I): StreamTaskStatus {
+    const message = createBaseStreamTaskStatus();
+    message.inputWatermark = (object.inputWatermark !== undefined && object.inputWatermark !== null)
+      ? BigInt(object.inputWatermark)
+      : 0n;
+    message.outputWatermark = (object.outputWatermark !== undefined && object.outputWatermark !== null)
+      ? BigInt(object.outputWatermark)
+      : 0n;
+    message.holdKind = object.holdKind ?? "";
+    message.holdTransform = object.holdTransform ?? "";
+    message.queuedBytes = (object.queuedBytes !== undefined && object.queuedBytes !== null)
+      ? BigInt(object.queuedBytes)
+      : 0n;
+    message.bundleAgeMs = (object.bundleAgeMs !== undefined && object.bundleAgeMs !== null)
+      ? BigInt(object.bundleAgeMs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseStreamProbe(): StreamProbe {
+  return { jobId: "", executionAttempt: 0, probeId: 0n };
+}
+
+export const StreamProbe: MessageFns<StreamProbe> = {
+  encode(message: StreamProbe, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.probeId !== 0n) {
+      if (BigInt.asIntN(64, message.probeId) !== message.probeId) {
+        throw new globalThis.Error("value provided for field message.probeId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.probeId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamProbe {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamProbe();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.probeId = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamProbe>, I>>(base?: I): StreamProbe {
+    return StreamProbe.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamProbe>, I>>(object: I): StreamProbe {
+    const message = createBaseStreamProbe();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.probeId = (object.probeId !== undefined && object.probeId !== null) ? BigInt(object.probeId) : 0n;
+    return message;
+  },
+};
+
+function createBaseStreamProbeReply(): StreamProbeReply {
+  return { jobId: "", executionAttempt: 0, probeId: 0n, sentItems: 0n, receivedItems: 0n, idle: false, activity: 0n };
+}
+
+export const StreamProbeReply: MessageFns<StreamProbeReply> = {
+  encode(message: StreamProbeReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.probeId !== 0n) {
+      if (BigInt.asIntN(64, message.probeId) !== message.probeId) {
+        throw new globalThis.Error("value provided for field message.probeId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.probeId);
+    }
+    if (message.sentItems !== 0n) {
+      if (BigInt.asIntN(64, message.sentItems) !== message.sentItems) {
+        throw new globalThis.Error("value provided for field message.sentItems of type int64 too large");
+      }
+      writer.uint32(32).int64(message.sentItems);
+    }
+    if (message.receivedItems !== 0n) {
+      if (BigInt.asIntN(64, message.receivedItems) !== message.receivedItems) {
+        throw new globalThis.Error("value provided for field message.receivedItems of type int64 too large");
+      }
+      writer.uint32(40).int64(message.receivedItems);
+    }
+    if (message.idle !== false) {
+      writer.uint32(48).bool(message.idle);
+    }
+    if (message.activity !== 0n) {
+      if (BigInt.asIntN(64, message.activity) !== message.activity) {
+        throw new globalThis.Error("value provided for field message.activity of type int64 too large");
+      }
+      writer.uint32(56).int64(message.activity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamProbeReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamProbeReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.probeId = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.sentItems = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.receivedItems = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.idle = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.activity = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamProbeReply>, I>>(base?: I): StreamProbeReply {
+    return StreamProbeReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamProbeReply>, I>>(object: I): StreamProbeReply {
+    const message = createBaseStreamProbeReply();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.probeId = (object.probeId !== undefined && object.probeId !== null) ? BigInt(object.probeId) : 0n;
+    message.sentItems = (object.sentItems !== undefined && object.sentItems !== null) ? BigInt(object.sentItems) : 0n;
+    message.receivedItems = (object.receivedItems !== undefined && object.receivedItems !== null)
+      ? BigInt(object.receivedItems)
+      : 0n;
+    message.idle = object.idle ?? false;
+    message.activity = (object.activity !== undefined && object.activity !== null) ? BigInt(object.activity) : 0n;
+    return message;
+  },
+};
+
+function createBaseAdvanceTestStream(): AdvanceTestStream {
+  return { jobId: "", executionAttempt: 0 };
+}
+
+export const AdvanceTestStream: MessageFns<AdvanceTestStream> = {
+  encode(message: AdvanceTestStream, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdvanceTestStream {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdvanceTestStream();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AdvanceTestStream>, I>>(base?: I): AdvanceTestStream {
+    return AdvanceTestStream.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AdvanceTestStream>, I>>(object: I): AdvanceTestStream {
+    const message = createBaseAdvanceTestStream();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    return message;
+  },
+};
+
+function createBaseSetProcessingTime(): SetProcessingTime {
+  return { jobId: "", executionAttempt: 0, nowMs: 0n };
+}
+
+export const SetProcessingTime: MessageFns<SetProcessingTime> = {
+  encode(message: SetProcessingTime, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.nowMs !== 0n) {
+      if (BigInt.asIntN(64, message.nowMs) !== message.nowMs) {
+        throw new globalThis.Error("value provided for field message.nowMs of type sint64 too large");
+      }
+      writer.uint32(24).sint64(message.nowMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetProcessingTime {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetProcessingTime();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nowMs = reader.sint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetProcessingTime>, I>>(base?: I): SetProcessingTime {
+    return SetProcessingTime.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetProcessingTime>, I>>(object: I): SetProcessingTime {
+    const message = createBaseSetProcessingTime();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.nowMs = (object.nowMs !== undefined && object.nowMs !== null) ? BigInt(object.nowMs) : 0n;
+    return message;
+  },
+};
+
+function createBaseTriggerCheckpoint(): TriggerCheckpoint {
+  return { jobId: "", executionAttempt: 0, checkpointId: 0n };
+}
+
+export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
+  encode(message: TriggerCheckpoint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.checkpointId !== 0n) {
+      if (BigInt.asIntN(64, message.checkpointId) !== message.checkpointId) {
+        throw new globalThis.Error("value provided for field message.checkpointId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.checkpointId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TriggerCheckpoint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTriggerCheckpoint();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.checkpointId = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TriggerCheckpoint>, I>>(base?: I): TriggerCheckpoint {
+    return TriggerCheckpoint.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TriggerCheckpoint>, I>>(object: I): TriggerCheckpoint {
+    const message = createBaseTriggerCheckpoint();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.checkpointId = (object.checkpointId !== undefined && object.checkpointId !== null)
+      ? BigInt(object.checkpointId)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseCheckpointAck(): CheckpointAck {
+  return { jobId: "", executionAttempt: 0, checkpointId: 0n, vertexId: "", subtaskIndex: 0, files: [], failure: "" };
+}
+
+export const CheckpointAck: MessageFns<CheckpointAck> = {
+  encode(message: CheckpointAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.checkpointId !== 0n) {
+      if (BigInt.asIntN(64, message.checkpointId) !== message.checkpointId) {
+        throw new globalThis.Error("value provided for field message.checkpointId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.checkpointId);
+    }
+    if (message.vertexId !== "") {
+      writer.uint32(34).string(message.vertexId);
+    }
+    if (message.subtaskIndex !== 0) {
+      writer.uint32(40).int32(message.subtaskIndex);
+    }
+    for (const v of message.files) {
+      SnapshotFile.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.failure !== "") {
+      writer.uint32(58).string(message.failure);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckpointAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckpointAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.checkpointId = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.vertexId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.subtaskIndex = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.files.push(SnapshotFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.failure = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CheckpointAck>, I>>(base?: I): CheckpointAck {
+    return CheckpointAck.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CheckpointAck>, I>>(object: I): CheckpointAck {
+    const message = createBaseCheckpointAck();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.checkpointId = (object.checkpointId !== undefined && object.checkpointId !== null)
+      ? BigInt(object.checkpointId)
+      : 0n;
+    message.vertexId = object.vertexId ?? "";
+    message.subtaskIndex = object.subtaskIndex ?? 0;
+    message.files = object.files?.map((e) => SnapshotFile.fromPartial(e)) || [];
+    message.failure = object.failure ?? "";
+    return message;
+  },
+};
+
+function createBaseCheckpointEnd(): CheckpointEnd {
+  return { jobId: "", executionAttempt: 0, checkpointId: 0n, complete: false };
+}
+
+export const CheckpointEnd: MessageFns<CheckpointEnd> = {
+  encode(message: CheckpointEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.checkpointId !== 0n) {
+      if (BigInt.asIntN(64, message.checkpointId) !== message.checkpointId) {
+        throw new globalThis.Error("value provided for field message.checkpointId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.checkpointId);
+    }
+    if (message.complete !== false) {
+      writer.uint32(32).bool(message.complete);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckpointEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckpointEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.checkpointId = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CheckpointEnd>, I>>(base?: I): CheckpointEnd {
+    return CheckpointEnd.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CheckpointEnd>, I>>(object: I): CheckpointEnd {
+    const message = createBaseCheckpointEnd();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.checkpointId = (object.checkpointId !== undefined && object.checkpointId !== null)
+      ? BigInt(object.checkpointId)
+      : 0n;
+    message.complete = object.complete ?? false;
+    return message;
+  },
+};
+
+function createBaseDrainJob(): DrainJob {
+  return { jobId: "", executionAttempt: 0 };
+}
+
+export const DrainJob: MessageFns<DrainJob> = {
+  encode(message: DrainJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DrainJob>, I>>(base?: I): DrainJob {
+    return DrainJob.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainJob>, I>>(object: I): DrainJob {
+    const message = createBaseDrainJob();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
     return message;
   },
 };
