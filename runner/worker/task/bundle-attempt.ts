@@ -9,13 +9,14 @@ import type {
   BundleApplication,
   DelayedBundleApplication,
   InstructionResponse,
+  ProcessBundleRequest_CacheToken,
   ProcessBundleResponse,
   StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { InstructionId } from "../../base/ids.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
-import { encodeData } from "./encode-elements.ts";
+import { encodeData, encodeTimers } from "./encode-elements.ts";
 import type { BundleStreams, HarnessConnection, StateReply } from "./harness-connection.ts";
 import { type BundleInput, splitInput } from "./bundle-input.ts";
 
@@ -29,12 +30,29 @@ export class BundleFailedError extends WeirError {
 export interface BundleHandlers {
   onOutput(sinkTransformId: string, data: Uint8Array): Promise<void> | void;
   onState(request: StateRequest): Promise<StateReply> | StateReply;
+  /** Timers that the SDK has set or cleared. */
+  onTimers?(transformId: string, timerFamilyId: string, timers: Uint8Array): void;
 }
+
+/** What a bundle has beside its elements. */
+export interface BundleExtras {
+  /** Fired timers, in order: sent after the elements. */
+  readonly timers: readonly {
+    readonly transformId: string;
+    readonly timerFamilyId: string;
+    readonly timers: Uint8Array;
+  }[];
+  readonly cacheTokens: ProcessBundleRequest_CacheToken[];
+}
+
+const NO_EXTRAS: BundleExtras = { timers: [], cacheTokens: [] };
 
 export interface BundlePlan {
   readonly descriptorId: string;
   readonly sourceTransformId: string;
   readonly sinkTransformIds: readonly string[];
+  /** Every timer family of the stage: its streams are ended in both directions. */
+  readonly timerFamilies?: readonly { readonly transformId: string; readonly timerFamilyId: string }[];
   /** Bytes of one message on the Data stream. */
   readonly chunkBytes: number;
   readonly skip: Skip;
@@ -44,6 +62,8 @@ export interface BundlePlan {
 export interface Residual {
   readonly element: Uint8Array;
   readonly delayMs: number;
+  /** The least of the output watermarks that the SDK told, in milliseconds; undefined when it told none. */
+  readonly watermarkMs: number | undefined;
 }
 
 export interface BundleSplit {
@@ -56,18 +76,29 @@ export class BundleAttempt {
   readonly #harness: HarnessConnection;
   readonly #plan: BundlePlan;
   readonly #handlers: BundleHandlers;
+  readonly #extras: BundleExtras;
+  /** Sinks, and timer families as "transform\nfamily". */
   readonly #openSinks: Set<string>;
   readonly #outputsEnded = Promise.withResolvers<void>();
   #input: BundleInput;
   #answered = false;
 
-  constructor(harness: HarnessConnection, plan: BundlePlan, input: BundleInput, handlers: BundleHandlers) {
+  constructor(
+    harness: HarnessConnection,
+    plan: BundlePlan,
+    input: BundleInput,
+    handlers: BundleHandlers,
+    extras: BundleExtras = NO_EXTRAS,
+  ) {
+    this.#extras = extras;
     this.#harness = harness;
     this.#plan = plan;
     this.#input = input;
     this.#handlers = handlers;
     this.instructionId = harness.newInstructionId();
     this.#openSinks = new Set(plan.sinkTransformIds);
+    for (const family of plan.timerFamilies ?? [])
+      this.#openSinks.add(`${family.transformId}\n${family.timerFamilyId}`);
     this.#outputsEnded.promise.catch(() => undefined);
     if (this.#openSinks.size === 0) this.#outputsEnded.resolve();
   }
@@ -89,7 +120,10 @@ export class BundleAttempt {
     signal.addEventListener("abort", onAbort, { once: true });
     const streams: BundleStreams = {
       onData: (transformId, data, isLast) => this.#onData(transformId, data, isLast),
-      onTimers: () => undefined,
+      onTimers: (transformId, timerFamilyId, timers, isLast) => {
+        if (timers.length > 0) this.#handlers.onTimers?.(transformId, timerFamilyId, timers);
+        if (isLast) this.#endSink(`${transformId}\n${timerFamilyId}`);
+      },
       onState: (request) => this.#handlers.onState(request),
     };
     this.#harness.openBundle(this.instructionId, streams);
@@ -99,7 +133,7 @@ export class BundleAttempt {
         $case: "processBundle",
         value: {
           processBundleDescriptorId: this.#plan.descriptorId,
-          cacheTokens: [],
+          cacheTokens: this.#extras.cacheTokens,
           elements: undefined,
           hasNoState: false,
           onlyBundleForKeys: false,
@@ -163,13 +197,17 @@ export class BundleAttempt {
   #onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void {
     const wait = data.length > 0 ? this.#handlers.onOutput(transformId, data) : undefined;
     const end = () => {
-      if (isLast && this.#openSinks.delete(transformId) && this.#openSinks.size === 0) this.#outputsEnded.resolve();
+      if (isLast) this.#endSink(transformId);
     };
     if (wait === undefined) {
       end();
       return undefined;
     }
     return wait.then(end, (failure: unknown) => this.#outputsEnded.reject(failure));
+  }
+
+  #endSink(sink: string): void {
+    if (this.#openSinks.delete(sink) && this.#openSinks.size === 0) this.#outputsEnded.resolve();
   }
 
   async #send(): Promise<void> {
@@ -188,8 +226,14 @@ export class BundleAttempt {
     }
     if (this.#answered) return;
     if (batchBytes > 0) await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, false));
+    for (const { transformId, timerFamilyId, timers } of this.#extras.timers) {
+      if (this.#answered) return;
+      await this.#harness.sendData(encodeTimers(this.instructionId, transformId, timerFamilyId, [timers], false));
+    }
     // On its own: the Python SDK drops data that comes with the last message.
     await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, [], true));
+    for (const { transformId, timerFamilyId } of this.#plan.timerFamilies ?? [])
+      await this.#harness.sendData(encodeTimers(this.instructionId, transformId, timerFamilyId, [], true));
   }
 
   #check(response: InstructionResponse): ProcessBundleResponse {
@@ -206,19 +250,20 @@ export class BundleAttempt {
   }
 }
 
-/** Residual roots as input elements with their delays. */
+/** Residual roots as input elements with their delays and watermarks. */
 export function residualsOf(roots: readonly DelayedBundleApplication[]): Residual[] {
-  return roots.flatMap((root) =>
-    root.application === undefined
-      ? []
-      : [
-          {
-            element: root.application.element,
-            delayMs:
-              root.requestedTimeDelay === undefined
-                ? 0
-                : Number(root.requestedTimeDelay.seconds) * 1000 + root.requestedTimeDelay.nanos / 1_000_000,
-          },
-        ],
-  );
+  return roots.flatMap((root) => {
+    if (root.application === undefined) return [];
+    const delay = root.requestedTimeDelay;
+    const watermarks = Object.values(root.application.outputWatermarks).map(
+      (time) => Number(time.seconds) * 1000 + Math.floor(time.nanos / 1_000_000),
+    );
+    return [
+      {
+        element: root.application.element,
+        delayMs: delay === undefined ? 0 : Number(delay.seconds) * 1000 + delay.nanos / 1_000_000,
+        watermarkMs: watermarks.length === 0 ? undefined : Math.min(...watermarks),
+      },
+    ];
+  });
 }
