@@ -36,6 +36,8 @@ export interface UserState {
   beginBundle(): UserStateBundle;
   /** For ProcessBundleRequest. They change whenever the SDK's cache may hold what was never committed. */
   cacheTokens(): ProcessBundleRequest_CacheToken[];
+  /** The next bundle runs on another harness: what the last one has cached is of no use. */
+  harnessChanged?(): void;
   /** Drops the state of windows whose end plus allowed lateness the watermark has passed. */
   expireWindows(inputWatermark: Timestamp): void;
 }
@@ -78,6 +80,8 @@ export interface Timers {
   readonly hold: Timestamp;
   /** When the next processing-time timer is due; undefined when none is set. */
   readonly nextProcessingTimeMs: number | undefined;
+  /** Drops timers of windows whose end plus allowed lateness the watermark has passed. */
+  expireWindows?(inputWatermark: Timestamp): void;
   /** Timers that are set. */
   readonly count: number;
 }

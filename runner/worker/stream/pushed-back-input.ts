@@ -1,0 +1,64 @@
+/**
+ * Main input that waits for a side input's window: uncommitted input as rows, so that it can be larger than memory
+ * and is part of every snapshot.
+ *
+ * Invariant: each chunk holds the output watermark back until it is taken out.
+ */
+import type { Chunk } from "../../base/chunk.ts";
+import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
+import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
+
+/** hold (float64), element count (uint32), then the elements. */
+const HEADER_BYTES = 12;
+
+export class PushedBackInput {
+  readonly #table: StateTable;
+  readonly #idPrefix: string;
+  /** Row keys in order of arrival, with their holds. */
+  readonly #holds = new Map<string, Timestamp>();
+  #nextId = 0;
+
+  /** @param idPrefix unique over the job's subtasks and execution attempts */
+  constructor(table: StateTable, idPrefix: string) {
+    this.#table = table;
+    this.#idPrefix = idPrefix;
+    for (const [rowKey, value] of table.entries()) this.#holds.set(rowKey, viewOf(value).getFloat64(0) as Timestamp);
+  }
+
+  get count(): number {
+    return this.#holds.size;
+  }
+
+  get hold(): Timestamp {
+    let least: Timestamp = MAX_TIMESTAMP;
+    for (const hold of this.#holds.values()) if (hold < least) least = hold;
+    return least;
+  }
+
+  add(chunk: Chunk, hold: Timestamp): void {
+    const rowKey = `${NO_KEY_GROUP}${this.#idPrefix}-${this.#nextId++}`;
+    const row = new Uint8Array(HEADER_BYTES + chunk.data.length);
+    const view = viewOf(row);
+    view.setFloat64(0, hold);
+    view.setUint32(8, chunk.elementCount);
+    row.set(chunk.data, HEADER_BYTES);
+    this.#table.put(rowKey, row);
+    this.#holds.set(rowKey, hold);
+  }
+
+  /** Takes out everything, oldest first. */
+  *takeAll(): Generator<{ readonly chunk: Chunk; readonly hold: Timestamp }> {
+    const taken = [...this.#holds];
+    this.#holds.clear();
+    for (const [rowKey, hold] of taken) {
+      const row = this.#table.get(rowKey);
+      if (row === undefined) continue;
+      this.#table.delete(rowKey);
+      yield { chunk: { data: row.subarray(HEADER_BYTES), elementCount: viewOf(row).getUint32(8) }, hold };
+    }
+  }
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,385 @@
+/**
+ * The ExecutableStage of one streaming task: a queue of main input with watermark and barrier marks in it, cut into
+ * bundles that run one at a time.
+ *
+ * Invariants: a mark takes effect when everything before it has committed. At a watermark mark the eligible timers
+ * fire, round by round until none is left; then the state of expired windows is dropped; only then does input behind
+ * the mark run. The output watermark never passes what uncommitted input, timers, residuals and pushed-back input hold.
+ */
+import type { StateRequest } from "../../../proto/gen/beam_fn_api.ts";
+import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
+import type { Chunk } from "../../base/chunk.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
+import type { BundlePlan } from "../task/bundle-attempt.ts";
+import { bundleInputOf, cutChunks } from "../task/bundle-input.ts";
+import type { HarnessConnection } from "../task/harness-connection.ts";
+import type { StageOutput } from "../task/stage-executor.ts";
+import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
+import type { Barrier } from "./channel-queue.ts";
+import { leastTimestamp } from "./element-timestamps.ts";
+import type { JobClock } from "./job-clock.ts";
+import type { PushedBackInput } from "./pushed-back-input.ts";
+import type { Residuals, RunningResiduals } from "./residuals.ts";
+import type { FiringTimers, StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
+
+export interface StreamStageInit {
+  readonly stageName: string;
+  readonly plan: BundlePlan;
+  readonly splittable: boolean;
+  readonly output: StageOutput & { readonly isFull: boolean };
+  readonly userState: UserState | undefined;
+  readonly timers: Timers | undefined;
+  readonly residuals: Residuals;
+  readonly sideInputs: StreamSideInputs | undefined;
+  readonly pushedBack: PushedBackInput;
+  readonly limits: {
+    readonly maxBundleBytes: number;
+    readonly maxBundleElements: number;
+    readonly maxBundleTimeMs: number;
+    readonly maxBundleAttempts: number;
+  };
+  /** Where a restored task goes on. */
+  readonly inputWatermark: Timestamp;
+  readonly harness: (signal: AbortSignal) => Promise<HarnessConnection>;
+  /** In a commit: metrics, and the finalization that the bundle asked for. */
+  readonly onCommitted: (infos: readonly MonitoringInfo[], finalize: (() => void) | undefined) => void;
+  /** Everything before the barrier has committed. */
+  readonly onBarrier: (barrier: Barrier) => void;
+  /** Something may have changed: pump again. */
+  readonly wake: () => void;
+  readonly onFailure: (failure: unknown) => void;
+  readonly clock: Clock;
+  readonly jobClock: JobClock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+type QueueEntry =
+  | { readonly kind: "data"; readonly chunk: Chunk; readonly released: boolean }
+  | { readonly kind: "watermark"; readonly timestamp: Timestamp }
+  | { readonly kind: "barrier"; readonly barrier: Barrier };
+
+interface BundleWork {
+  readonly chunks: readonly Chunk[];
+  readonly firing: FiringTimers | undefined;
+  readonly residuals: RunningResiduals | undefined;
+  /** Of its chunks, how many entries had waited for side inputs. */
+  readonly releasedCount: number;
+  /** What residuals of it hold that tell no watermark. */
+  readonly hold: Timestamp;
+}
+
+/** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
+const MAX_RESTRICTIONS = 16;
+/** Timers in one bundle. */
+const MAX_TIMERS = 10_000;
+
+export class StreamStage {
+  readonly #init: StreamStageInit;
+  readonly #runner: BundleRunner;
+  #queue: QueueEntry[] = [];
+  #queuedBytes = 0;
+  #inputWatermark: Timestamp;
+  #running: { readonly startedMs: number; readonly timer: AbortController } | undefined;
+  /** The watermark has moved: once no timer is eligible, expired windows are dropped. */
+  #expirationDue = false;
+  #sideInputsMoved = false;
+  #releasedCount = 0;
+  #releasedHold: Timestamp = MAX_TIMESTAMP;
+  #forgetWake: (() => void) | undefined;
+  #wakeMs: number | undefined;
+
+  constructor(init: StreamStageInit) {
+    this.#init = init;
+    this.#inputWatermark = init.inputWatermark;
+    this.#runner = new BundleRunner({
+      stageName: init.stageName,
+      plan: init.plan,
+      output: init.output,
+      userState: init.userState,
+      timers: init.timers,
+      onState: (request: StateRequest) => {
+        if (init.sideInputs === undefined) throw new Error(`${init.stageName} has no side input.`);
+        return init.sideInputs.answer(request);
+      },
+      sideInputTokens: () => init.sideInputs?.cacheTokens() ?? [],
+      maxBundleAttempts: init.limits.maxBundleAttempts,
+      harness: init.harness,
+      log: init.log,
+      signal: init.signal,
+    });
+  }
+
+  get inputWatermark(): Timestamp {
+    return this.#inputWatermark;
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  get bundleAgeMs(): number {
+    return this.#running === undefined ? 0 : this.#init.clock.monotonicMs() - this.#running.startedMs;
+  }
+
+  /** Nothing runs and nothing could. */
+  get idle(): boolean {
+    return this.#running === undefined && this.#queue.length === 0;
+  }
+
+  /** Input is at its end and nothing is pending. */
+  get finished(): boolean {
+    const { residuals, timers, pushedBack } = this.#init;
+    return (
+      this.idle &&
+      this.#inputWatermark >= MAX_TIMESTAMP &&
+      residuals.count === 0 &&
+      (timers?.count ?? 0) === 0 &&
+      pushedBack.count === 0
+    );
+  }
+
+  /** What the output watermark may be, and what keeps it there. */
+  get outputWatermark(): { readonly timestamp: Timestamp; readonly heldBy: string } {
+    const { residuals, timers, pushedBack } = this.#init;
+    let timestamp = this.#inputWatermark;
+    let heldBy = "";
+    const hold = (at: Timestamp, by: string) => {
+      if (at >= timestamp) return;
+      timestamp = at;
+      heldBy = by;
+    };
+    hold(residuals.hold, "residual");
+    if (timers !== undefined) hold(timers.hold, "timer");
+    hold(pushedBack.hold, "side input");
+    hold(this.#releasedHold, "side input");
+    return { timestamp, heldBy };
+  }
+
+  data(chunk: Chunk): void {
+    this.#queue.push({ kind: "data", chunk, released: false });
+    this.#queuedBytes += chunk.data.length;
+  }
+
+  watermark(timestamp: Timestamp): void {
+    this.#queue.push({ kind: "watermark", timestamp });
+  }
+
+  barrier(barrier: Barrier): void {
+    this.#queue.push({ kind: "barrier", barrier });
+    if (this.#init.splittable && this.#running !== undefined) void this.#split();
+  }
+
+  /** A side input has new content or a new watermark. */
+  sideInputsMoved(): void {
+    this.#sideInputsMoved = true;
+  }
+
+  /** Does what can be done now: takes marks, starts a bundle. @returns true when it changed anything. */
+  pump(): boolean {
+    let changed = false;
+    while (this.#running === undefined && !this.#init.signal.aborted) {
+      if (this.#sideInputsMoved) this.#releasePushedBack();
+      if (this.#queue[0]?.kind === "barrier") {
+        // Before timers and residuals, which are state: they could go on for ever.
+        this.#init.onBarrier(this.#queue[0].barrier);
+        this.#queue.shift();
+        changed = true;
+        continue;
+      }
+      if (this.#init.output.isFull) return changed;
+      const work = this.#nextTimers() ?? this.#nextElements();
+      if (work !== undefined) {
+        this.#start(work);
+        return true;
+      }
+      if (this.#expirationDue) {
+        this.#expirationDue = false;
+        this.#init.userState?.expireWindows(this.#inputWatermark);
+        this.#init.timers?.expireWindows?.(this.#inputWatermark);
+        this.#init.sideInputs?.expire(this.#inputWatermark);
+      }
+      const front = this.#queue[0];
+      if (front === undefined) break;
+      changed = true;
+      // Data that was at the front may have gone to the pushed-back input as a whole.
+      if (front.kind !== "watermark") continue;
+      this.#queue.shift();
+      if (front.timestamp > this.#inputWatermark) {
+        this.#inputWatermark = front.timestamp;
+        this.#expirationDue = true;
+      }
+    }
+    this.#armWake();
+    return changed;
+  }
+
+  #nextTimers(): BundleWork | undefined {
+    const { timers, jobClock } = this.#init;
+    const firing = timers?.takeEligible(
+      { inputWatermark: this.#inputWatermark, processingTimeMs: jobClock.nowMs() },
+      MAX_TIMERS,
+    );
+    if (firing === undefined) return undefined;
+    return { chunks: [], firing, residuals: undefined, releasedCount: 0, hold: this.#inputWatermark };
+  }
+
+  /** Residuals that are due and the data at the front of the queue. */
+  #nextElements(): BundleWork | undefined {
+    // A mark first: everything before it has committed, and residuals could go on for ever.
+    if (this.#queue.length > 0 && this.#queue[0]?.kind !== "data") return undefined;
+    const { residuals, limits, plan, splittable, sideInputs, jobClock, pushedBack } = this.#init;
+    const hold = Math.min(this.#inputWatermark, residuals.hold) as Timestamp;
+    const maxElements = splittable ? Math.min(MAX_RESTRICTIONS, limits.maxBundleElements) : limits.maxBundleElements;
+    const due = residuals.takeDue(jobClock.nowMs(), maxElements);
+    const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
+    let elements = chunks.length;
+    let bytes = 0;
+    let releasedCount = 0;
+    let taken = 0;
+    for (; taken < this.#queue.length; taken++) {
+      const entry = this.#queue[taken] as QueueEntry;
+      if (entry.kind !== "data" || elements >= maxElements || (bytes > 0 && bytes >= limits.maxBundleBytes)) break;
+      let { chunk } = entry;
+      this.#queuedBytes -= chunk.data.length;
+      if (sideInputs !== undefined && !sideInputs.allReady && !entry.released) {
+        const { ready, waiting } = sideInputs.divide(chunk);
+        if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, plan.skip));
+        if (ready === undefined) continue;
+        chunk = ready;
+      }
+      if (elements + chunk.elementCount > maxElements) {
+        const { head, tail } = cutChunks([chunk], maxElements - elements, plan.skip);
+        const rest = tail[0];
+        if (rest !== undefined) {
+          this.#queue[taken] = { kind: "data", chunk: rest, released: entry.released };
+          this.#queuedBytes += rest.data.length;
+          chunks.push(...head);
+          elements = maxElements;
+          break;
+        }
+      }
+      if (entry.released) releasedCount++;
+      chunks.push(chunk);
+      elements += chunk.elementCount;
+      bytes += chunk.data.length;
+    }
+    this.#queue.splice(0, taken);
+    return chunks.length === 0 ? undefined : { chunks, firing: undefined, residuals: due, releasedCount, hold };
+  }
+
+  /** Looks through the pushed-back input: what has become ready goes to the front of the queue. */
+  #releasePushedBack(): void {
+    const { sideInputs, pushedBack } = this.#init;
+    this.#sideInputsMoved = false;
+    if (sideInputs === undefined || pushedBack.count === 0) return;
+    const released: QueueEntry[] = [];
+    for (const { chunk, hold } of [...pushedBack.takeAll()]) {
+      const { ready, waiting } = sideInputs.allReady ? { ready: chunk, waiting: undefined } : sideInputs.divide(chunk);
+      if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, this.#init.plan.skip));
+      if (ready === undefined) continue;
+      released.push({ kind: "data", chunk: ready, released: true });
+      this.#queuedBytes += ready.data.length;
+      this.#releasedCount++;
+      if (hold < this.#releasedHold) this.#releasedHold = hold;
+    }
+    this.#queue = [...released, ...this.#queue];
+  }
+
+  #start(work: BundleWork): void {
+    const { clock } = this.#init;
+    const timer = new AbortController();
+    this.#running = { startedMs: clock.monotonicMs(), timer };
+    if (this.#init.splittable) void this.#splitLater(timer.signal);
+    this.#runner
+      .run(bundleInputOf(work.chunks), work.firing, (commit) => this.#onCommit(work, commit))
+      .catch((failure: unknown) => {
+        work.firing?.release();
+        work.residuals?.release();
+        if (!this.#init.signal.aborted) this.#init.onFailure(failure);
+      })
+      .finally(() => {
+        timer.abort();
+        this.#running = undefined;
+        this.#init.wake();
+      });
+  }
+
+  #onCommit(work: BundleWork, commit: BundleCommit): void {
+    const { residuals, jobClock } = this.#init;
+    work.residuals?.commit();
+    const now = jobClock.nowMs();
+    for (const residual of commit.residuals)
+      residuals.add({
+        element: residual.element,
+        dueMs: now + residual.delayMs,
+        hold: (residual.watermarkMs ?? work.hold) as Timestamp,
+      });
+    this.#releasedCount -= work.releasedCount;
+    if (this.#releasedCount === 0) this.#releasedHold = MAX_TIMESTAMP;
+    this.#init.onCommitted(commit.infos, commit.finalize);
+  }
+
+  /** An SDF's bundle is split at 0 when it has run for the bundle time, again and again until it ends. */
+  async #splitLater(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        await this.#init.clock.sleep(this.#init.limits.maxBundleTimeMs, signal);
+        await this.#split();
+      }
+    } catch {
+      // The bundle has ended.
+    }
+  }
+
+  async #split(): Promise<void> {
+    const { residuals, plan, jobClock, log } = this.#init;
+    try {
+      const split = await this.#runner.split(0);
+      if (split === undefined) return;
+      const now = jobClock.nowMs();
+      // Independent input from now on, whatever becomes of the bundle.
+      const hold = Math.min(this.#inputWatermark, residuals.hold) as Timestamp;
+      for (const { element, delayMs, watermarkMs } of split.residuals)
+        residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp });
+      for (const chunk of split.residualChannel.chunks)
+        for (const element of cutElements(chunk, plan.skip)) residuals.add({ element, dueMs: now, hold });
+    } catch (failure) {
+      log.debug({ err: failure }, "split was not answered");
+    }
+  }
+
+  #armWake(): void {
+    const { residuals, timers, jobClock } = this.#init;
+    const dueMs = Math.min(residuals.nextDueMs ?? Infinity, timers?.nextProcessingTimeMs ?? Infinity);
+    if (dueMs === this.#wakeMs) return;
+    this.#forgetWake?.();
+    this.#forgetWake = undefined;
+    this.#wakeMs = undefined;
+    if (dueMs === Infinity || this.#running !== undefined) return;
+    this.#wakeMs = dueMs;
+    this.#forgetWake = jobClock.wakeAt(dueMs, () => {
+      this.#wakeMs = undefined;
+      this.#init.wake();
+    });
+  }
+
+  close(): void {
+    this.#forgetWake?.();
+    this.#running?.timer.abort();
+  }
+}
+
+function cutElements(chunk: Chunk, skip: (bytes: Uint8Array, position: number) => number): Uint8Array[] {
+  const elements: Uint8Array[] = [];
+  for (let at = 0; at < chunk.data.length;) {
+    const end = skip(chunk.data, at);
+    elements.push(chunk.data.subarray(at, end));
+    at = end;
+  }
+  return elements;
+}
+
+export const INITIAL_WATERMARK: Timestamp = MIN_TIMESTAMP;
