@@ -17,7 +17,6 @@ import { createLog, type LogLevel } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
-import { requireSupported } from "./graph/supported-features.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
 import {
   attachJob,
@@ -87,11 +86,7 @@ async function serve(flags: ServeFlags): Promise<void> {
         dataDirectory: flags.dataDir ?? (data?.path as string),
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
-        buildGraph: (pipeline) => {
-          const graph = buildExecutionGraph(pipeline);
-          requireSupported(graph);
-          return graph;
-        },
+        buildGraph: buildExecutionGraph,
         openExecutor: ({ leaderEpoch }) => {
           const registry = new WorkerRegistry({ clock: systemClock, log, leaderEpoch });
           workers = registry;

@@ -3,7 +3,7 @@
  * vertices and what flows between them as datasets.
  *
  * Flatten and Redistribute become no vertices: a consumer of a Flatten reads several datasets, a consumer of a
- * Redistribute reads a `rebalance` one. An Impulse or a GroupByKey is the head of the stage that reads it, where that
+ * Redistribute reads a `rebalance` one. A TestStream is a vertex of its own. An Impulse or a GroupByKey is the head of the stage that reads it, where that
  * is all that does, and otherwise a vertex without stage.
  *
  * Invariant: the same pipeline gives the same graph, ids and order included.
@@ -15,6 +15,7 @@ import { fuseStages } from "./fuse-stages.ts";
 import { layOutVertices } from "./lay-out-vertices.ts";
 import { planLeafTransforms } from "./leaf-transforms.ts";
 import { expandSplittableDoFns } from "./rewrite/expand-splittable-do-fns.ts";
+import { frameTestStreams } from "./rewrite/frame-test-streams.ts";
 import { liftCombiners } from "./rewrite/lift-combiners.ts";
 import { unifyCoders } from "./rewrite/unify-coders.ts";
 import { specifyGraph } from "./specify-graph.ts";
@@ -27,6 +28,8 @@ export interface BuildOptions {
    * Default true.
    */
   readonly stateBackedIterables?: boolean;
+  /** Truncate the restrictions of splittable DoFns before they are processed (experiment `drain_at_start`). */
+  readonly drainAtStart?: boolean;
 }
 
 /** @throws WeirError INVALID_ARGUMENT, naming the transform and its URN, for a pipeline that Weir does not run. */
@@ -35,9 +38,10 @@ export function buildExecutionGraph(pipeline: Pipeline | Uint8Array, options: Bu
   validatePipeline(decoded);
   const plan = planLeafTransforms(decoded);
   const coders = new WireCoders(plan.coders);
+  frameTestStreams(plan, coders);
   unifyCoders(plan, coders);
   liftCombiners(plan, coders);
-  expandSplittableDoFns(plan, coders);
+  expandSplittableDoFns(plan, coders, options.drainAtStart ?? false);
   const vertices = layOutVertices(plan, fuseStages(plan));
   return specifyGraph(plan, coders, vertices, options.stateBackedIterables ?? true);
 }

@@ -73,6 +73,8 @@ export interface DatasetSpec {
    * Set where elements are sized restrictions, KV<_, double>: work is balanced by their sizes, not by bytes.
    */
   readonly sizedRestrictions: boolean;
+  /** As the SDK declared the PCollection: its elements need not come to an end. */
+  readonly unbounded: boolean;
 }
 
 /** What happens to a vertex's main input before its stage, if it has one, sees it. */
@@ -80,6 +82,13 @@ export type HeadSpec =
   | { readonly kind: "impulse" }
   /** Input elements go to the stage, or out, unchanged. */
   | { readonly kind: "read" }
+  | {
+      readonly kind: "test-stream";
+      /** TestStreamPayload: its events, or where to get them. */
+      readonly payload: Uint8Array;
+      /** One per tagged output, at least one. */
+      readonly outputs: readonly TestStreamOutput[];
+    }
   | {
       readonly kind: "group-by-key";
       readonly windowingId: string;
@@ -89,6 +98,21 @@ export type HeadSpec =
       /** Custom merging WindowFns merge in the harness, by beam:transform:merge_windows:v1. */
       readonly mergeWindows: MergeWindowsSpec | undefined;
     };
+
+export interface TestStreamOutput {
+  /**
+   * As events name it. An event whose tag is empty means the main output: where there is one output, that one,
+   * whatever its tag.
+   */
+  readonly tag: string;
+  readonly pcollectionId: string;
+  /**
+   * windowed_value<length_prefix, global window>: an element is the length of the event's `encoded_element` as a
+   * varint, and these bytes unchanged. The SDK of the next stage decodes them with the payload's coder.
+   */
+  readonly coderId: string;
+  readonly datasets: readonly DatasetId[];
+}
 
 export interface MergeWindowsSpec {
   readonly environmentId: string;
@@ -113,6 +137,8 @@ export interface UserStateSpec {
   readonly localName: string;
   /** beam:user_state:bag:v1, multimap, ordered_list… */
   readonly protocolUrn: string;
+  /** Of the transform's main input: its windows are those of the state. */
+  readonly windowingId: string;
 }
 
 export interface TimerSpec {
@@ -121,6 +147,10 @@ export interface TimerSpec {
   readonly timeDomain: "EVENT_TIME" | "PROCESSING_TIME";
   /** beam:coder:timer:v1 in the graph's coder table. */
   readonly coderId: string;
+  /** Of the transform's main input. */
+  readonly windowingId: string;
+  /** The runner sets a timer of this family, with an empty tag, for the end of every window of a key that had input. */
+  readonly onWindowExpiration: boolean;
 }
 
 /** A transform of a stage, for messages, metrics and the plan's print. */
@@ -149,9 +179,19 @@ export interface ExecutableStageSpec {
   readonly transforms: readonly TransformSpec[];
   /** True when the stage's root is an SDF's process transform: it may split, defer and checkpoint itself. */
   readonly splittable: boolean;
+  /** How restrictions of a splittable stage are truncated on drain; undefined where all of its output is bounded. */
+  readonly truncate: TruncateSpec | undefined;
   readonly requiresStableInput: boolean;
   readonly requiresTimeSortedInput: boolean;
   readonly requiresBundleFinalization: boolean;
+}
+
+/** Runs in the stage's environment: sized elements and restrictions in, those that remain of them out, same coder. */
+export interface TruncateSpec {
+  /** Encoded ProcessBundleDescriptor with the one sdf_truncate_sized_restrictions between a source and a sink. */
+  readonly descriptor: Uint8Array;
+  readonly sourceTransformId: string;
+  readonly sinkTransformId: string;
 }
 
 /** A beam:runner:sink:v1 of a stage; what it emits goes to each of its datasets. */
@@ -170,7 +210,7 @@ export interface VertexSpec {
   /** Main input; several where it comes out of a Flatten. Empty for impulse. */
   readonly inputs: readonly DatasetId[];
   readonly stage: ExecutableStageSpec | undefined;
-  /** Datasets that take the head's output directly: of a vertex without stage. */
+  /** Datasets that take the head's output directly: of a vertex without stage. A TestStream's: those of all tags. */
   readonly headOutputs: readonly DatasetId[];
   /** True when elements of a key must meet in one subtask: grouping, user state, timers. */
   readonly keyed: boolean;
@@ -185,4 +225,6 @@ export interface ExecutionGraph {
   readonly coders: CoderTable;
   readonly windowings: Readonly<Record<string, WindowingSpec>>;
   readonly environments: Readonly<Record<string, EnvironmentSpec>>;
+  /** True when any PCollection that a transform writes is unbounded. */
+  readonly unbounded: boolean;
 }

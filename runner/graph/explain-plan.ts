@@ -32,6 +32,7 @@ function explainVertex(graph: ExecutionGraph, vertex: VertexSpec): string[] {
 function explainStage(graph: ExecutionGraph, stage: ExecutableStageSpec): string[] {
   const flags = [
     stage.splittable ? "splittable" : "",
+    stage.truncate === undefined ? "" : "truncates on drain",
     stage.requiresStableInput ? "stable input" : "",
     stage.requiresTimeSortedInput ? "time-sorted input" : "",
     stage.requiresBundleFinalization ? "bundle finalization" : "",
@@ -46,10 +47,12 @@ function explainStage(graph: ExecutionGraph, stage: ExecutableStageSpec): string
       (side) =>
         `    side input ${side.transformId}.${side.localName} (${side.accessPatternUrn}) = ${side.datasets.join(" + ")}`,
     ),
-    ...stage.userStates.map((state) => `    state ${state.transformId}.${state.localName} (${state.protocolUrn})`),
+    ...stage.userStates.map(
+      (state) => `    state ${state.transformId}.${state.localName} (${state.protocolUrn}) in ${state.windowingId}`,
+    ),
     ...stage.timers.map(
       (timer) =>
-        `    timer ${timer.transformId}.${timer.timerFamilyId} ${timer.timeDomain} ${coder(graph, timer.coderId)}`,
+        `    timer ${timer.transformId}.${timer.timerFamilyId} ${timer.timeDomain} ${coder(graph, timer.coderId)} in ${timer.windowingId}${timer.onWindowExpiration ? ", on window expiration" : ""}`,
     ),
     ...stage.sinks.flatMap((sink) => sink.datasets.map((id) => `  out  ${dataset(graph, id)}`)),
   ];
@@ -59,10 +62,15 @@ function dataset(graph: ExecutionGraph, id: DatasetId): string {
   const spec = graph.datasets[id];
   if (spec === undefined) return `${id} (missing)`;
   const sized = spec.sizedRestrictions ? " by restriction size" : "";
-  return `${id} ${spec.partitioner}${sized} ${spec.pcollectionId}: ${coder(graph, spec.coderId)}`;
+  const unbounded = spec.unbounded ? " unbounded" : "";
+  return `${id} ${spec.partitioner}${sized}${unbounded} ${spec.pcollectionId}: ${coder(graph, spec.coderId)}`;
 }
 
 function head(spec: HeadSpec, graph: ExecutionGraph): string {
+  if (spec.kind === "test-stream") {
+    const outputs = spec.outputs.map(({ tag, datasets }) => `${tag} -> ${datasets.join(" + ") || "nobody"}`);
+    return `${spec.kind} ${outputs.join(", ")}`;
+  }
   if (spec.kind !== "group-by-key") return spec.kind;
   const merge = spec.mergeWindows === undefined ? "" : `, windows merged in ${spec.mergeWindows.environmentId}`;
   return `group-by-key in ${spec.windowingId}${merge} -> ${coder(graph, spec.outputCoderId)}`;

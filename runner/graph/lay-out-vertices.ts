@@ -47,6 +47,8 @@ export function layOutVertices(plan: Plan, fused: FusedPlan): VertexLayout {
     vertices.push(vertex);
   };
   for (const node of plan.nodes) {
+    if (node.kind === "test-stream" && node.outputs.some((output) => uses.has(output)))
+      addVertex(node, node, undefined);
     if (node.kind !== "impulse" && node.kind !== "group-by-key") continue;
     const use = uses.get(node.outputs[0] ?? "");
     if (use !== undefined && (use.others > 0 || !isChained(node, use))) addVertex(node, node, undefined);
@@ -108,7 +110,7 @@ export function layOutVertices(plan: Plan, fused: FusedPlan): VertexLayout {
 
 /** A vertex whose one subtask produces everything. */
 export function isSingleton(vertex: VertexDraft): boolean {
-  return vertex.head?.kind === "impulse";
+  return vertex.head?.kind === "impulse" || vertex.head?.kind === "test-stream";
 }
 
 interface Use {

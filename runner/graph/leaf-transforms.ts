@@ -82,10 +82,18 @@ function inputsOf(node: PlanNode): string[] {
   return [...node.mainInputs, ...node.sideInputs.map((side) => side.pcollectionId)];
 }
 
+const RUN_AS_THEY_STAND: ReadonlySet<string> = new Set([
+  URN.impulse,
+  URN.testStream,
+  URN.groupByKey,
+  URN.flatten,
+  URN.parDo,
+]);
+
 /** A transform that is run as it stands, whatever its subtransforms. */
 function isRun(proto: PTransform, components: Components): boolean {
   const urn = proto.spec?.urn ?? "";
-  if (urn === URN.impulse || urn === URN.groupByKey || urn === URN.flatten || urn === URN.parDo) return true;
+  if (RUN_AS_THEY_STAND.has(urn)) return true;
   if (REDISTRIBUTE_URNS.has(urn))
     return Object.keys(proto.inputs).length === 1 && Object.keys(proto.outputs).length === 1;
   if (urn === URN.combinePerKey && proto.environmentId !== "") {

@@ -16,7 +16,7 @@ import {
 import { userError } from "../base/errors.ts";
 import { PAR_DO_URNS, REDISTRIBUTE_URNS, URN } from "./urns.ts";
 
-export type NodeKind = "impulse" | "group-by-key" | "flatten" | "redistribute" | "sdk";
+export type NodeKind = "impulse" | "test-stream" | "group-by-key" | "flatten" | "redistribute" | "sdk";
 
 export interface NodeSideInput {
   readonly localName: string;
@@ -57,6 +57,7 @@ export function nameTransform(proto: PTransform): string {
 
 export function nodeKind(urn: string): NodeKind {
   if (urn === URN.impulse) return "impulse";
+  if (urn === URN.testStream) return "test-stream";
   if (urn === URN.groupByKey) return "group-by-key";
   if (urn === URN.flatten) return "flatten";
   if (REDISTRIBUTE_URNS.has(urn)) return "redistribute";

@@ -4,7 +4,7 @@
  */
 import { userError } from "../base/errors.ts";
 import type { DatasetId, VertexId } from "../base/ids.ts";
-import { TimeDomain_Enum } from "../../proto/gen/beam_runner_api.ts";
+import { IsBounded_Enum, TimeDomain_Enum } from "../../proto/gen/beam_runner_api.ts";
 import type {
   CoderTable,
   DatasetSpec,
@@ -31,6 +31,7 @@ import {
 } from "./plan-node.ts";
 import { buildDescriptor, timerCoderId } from "./process-bundle-descriptor.ts";
 import { CODER_URN, SESSION_WINDOWS_URN, SIDE_INPUT_URN } from "./urns.ts";
+import { truncateSpec } from "./truncate-descriptor.ts";
 import { vertexName } from "./vertex-name.ts";
 import { windowingSpec } from "./windowing-spec.ts";
 import type { WireCoders } from "./wire-coders.ts";
@@ -53,6 +54,7 @@ export function specifyGraph(
     coders: specifier.coderTable(),
     windowings: specifier.windowings(),
     environments: specifier.environments(),
+    unbounded: plan.nodes.some((node) => node.outputs.some((output) => isUnbounded(plan, output))),
   };
 }
 
@@ -110,6 +112,7 @@ class Specifier {
       windowingId: this.#windowing(windowingStrategyId),
       partitioner: draft.partitioner,
       sizedRestrictions: draft.sizedRestrictions,
+      unbounded: isUnbounded(this.#plan, draft.pcollectionId),
     };
   }
 
@@ -148,6 +151,7 @@ class Specifier {
     const node = vertex.head;
     if (node === undefined) return { kind: "read" };
     if (node.kind === "impulse") return { kind: "impulse" };
+    if (node.kind === "test-stream") return this.#testStream(node, vertex);
     const inputId = node.mainInputs[0] ?? "";
     const outputId = node.outputs[0] ?? "";
     const windowingId = pcollectionOf(this.#plan, inputId).windowingStrategyId;
@@ -169,6 +173,16 @@ class Specifier {
         ? mergeWindowsSpec(this.#plan, this.#coders, windowingId, windowing, environmentId)
         : undefined,
     };
+  }
+
+  #testStream(node: PlanNode, vertex: VertexDraft): HeadSpec {
+    const outputs = sortedEntries(node.proto.outputs).map(([tag, pcollectionId]) => ({
+      tag,
+      pcollectionId,
+      coderId: this.#windowedCoder(pcollectionId),
+      datasets: this.#ids(vertex.outputs.filter((dataset) => dataset.pcollectionId === pcollectionId)),
+    }));
+    return { kind: "test-stream", payload: node.proto.spec?.payload ?? new Uint8Array(), outputs };
   }
 
   #stage(id: VertexId, vertex: VertexDraft, stage: FusedStage, stateBacked: boolean): ExecutableStageSpec {
@@ -201,7 +215,7 @@ class Specifier {
         accessPatternUrn: side.accessPatternUrn || SIDE_INPUT_URN.iterable,
         windowingId: this.#windowing(pcollectionOf(plan, side.pcollectionId).windowingStrategyId),
       })),
-      userStates: nodes.flatMap(userStates),
+      userStates: nodes.flatMap((node) => this.#userStates(node)),
       timers: nodes.flatMap((node) => this.#timers(node)),
       transforms: nodes.map((node) => ({
         id: node.id,
@@ -209,6 +223,7 @@ class Specifier {
         urn: node.proto.spec?.urn ?? "",
       })),
       splittable: stage.root === "sized-restrictions",
+      truncate: truncateSpec(plan, this.#coders, stage, inputElementCoderId),
       requiresStableInput: nodes.some((node) => node.parDo?.requiresStableInput === true),
       requiresTimeSortedInput: nodes.some((node) => node.parDo?.requiresTimeSortedInput === true),
       requiresBundleFinalization: nodes.some((node) => node.parDo?.requestsFinalization === true),
@@ -222,7 +237,23 @@ class Specifier {
       timerFamilyId,
       timeDomain: timer.timeDomain === TimeDomain_Enum.PROCESSING_TIME ? "PROCESSING_TIME" : "EVENT_TIME",
       coderId: this.#use(timerCoderId(this.#plan, this.#coders, node)),
+      windowingId: this.#inputWindowing(node),
+      onWindowExpiration: node.parDo?.onWindowExpirationTimerFamilySpec === timerFamilyId,
     }));
+  }
+
+  #userStates(node: PlanNode): UserStateSpec[] {
+    if (!isStateful(node) || node.parDo === undefined) return [];
+    return sortedEntries(node.parDo.stateSpecs).map(([localName, state]) => ({
+      transformId: node.id,
+      localName,
+      protocolUrn: state.protocol?.urn ?? "",
+      windowingId: this.#inputWindowing(node),
+    }));
+  }
+
+  #inputWindowing(node: PlanNode): string {
+    return this.#windowing(pcollectionOf(this.#plan, node.mainInputs[0] ?? "").windowingStrategyId);
   }
 
   /** True where groups go straight into a stage whose SDK can fetch the rest of a long one. */
@@ -259,11 +290,6 @@ class Specifier {
   }
 }
 
-function userStates(node: PlanNode): UserStateSpec[] {
-  if (!isStateful(node) || node.parDo === undefined) return [];
-  return sortedEntries(node.parDo.stateSpecs).map(([localName, state]) => ({
-    transformId: node.id,
-    localName,
-    protocolUrn: state.protocol?.urn ?? "",
-  }));
+function isUnbounded(plan: Plan, pcollectionId: string): boolean {
+  return plan.pcollections.get(pcollectionId)?.isBounded === IsBounded_Enum.UNBOUNDED;
 }

@@ -48,6 +48,17 @@ export const CODER_URN = {
   paramWindowedValue: "beam:coder:param_windowed_value:v1",
 } as const;
 
+/** Transforms that the runner runs itself. */
+export const RUNNER_URNS: ReadonlySet<string> = new Set([
+  URN.impulse,
+  URN.groupByKey,
+  URN.flatten,
+  URN.reshuffle,
+  URN.redistributeByKey,
+  URN.redistributeArbitrarily,
+  URN.testStream,
+]);
+
 export const SESSION_WINDOWS_URN = "beam:window_fn:session_windows:v1";
 
 export const SIDE_INPUT_URN = {

@@ -1,5 +1,10 @@
 import test from "ava";
-import { type Components, type Pipeline, WindowingStrategy } from "../../proto/gen/beam_runner_api.ts";
+import {
+  AccumulationMode_Enum,
+  type Components,
+  type Pipeline,
+  WindowingStrategy,
+} from "../../proto/gen/beam_runner_api.ts";
 import { SmallPipeline } from "../../test/pipelines/small-pipeline.ts";
 import { WeirError } from "../base/errors.ts";
 import { explainPlan } from "./explain-plan.ts";
@@ -28,9 +33,14 @@ const REFUSED: readonly [string, (components: Components) => void, RegExp][] = [
     /'A' \(x:y\)/,
   ],
   [
-    "TestStream",
+    "a TestStream without a coder",
     (c) => (transform(c, "Impulse").spec = { urn: "beam:transform:teststream:v1", payload: new Uint8Array() }),
-    /'Impulse' \(beam:transform:teststream:v1\).*not supported yet/,
+    /Coder '' of the elements of transform 'Impulse' \(beam:transform:teststream:v1\) is not in the pipeline/,
+  ],
+  [
+    "retracting accumulation",
+    (c) => (c.windowingStrategies["global"]!.accumulationMode = AccumulationMode_Enum.RETRACTING),
+    /The windowing 'global' of the input of transform '.+' \(beam:transform:group_by_key:v1\) retracts/,
   ],
   [
     "a ParDo without environment",

@@ -2,12 +2,18 @@
  * Refuses, before anything runs, a pipeline that Weir cannot run, with the name and URN of the transform that is the
  * reason. Only what the pipeline's transforms need is checked: clients leave unused components in their protos.
  */
-import type { Components, Pipeline, PTransform } from "../../proto/gen/beam_runner_api.ts";
+import {
+  AccumulationMode_Enum,
+  type Components,
+  type Pipeline,
+  type PTransform,
+} from "../../proto/gen/beam_runner_api.ts";
 import { userError, type WeirError } from "../base/errors.ts";
 import { isStateful } from "./fuse-stages.ts";
 import { planLeafTransforms } from "./leaf-transforms.ts";
 import { nameTransform, type Plan, type PlanNode } from "./plan-node.ts";
-import { CODER_URN, SDK_TRANSFORM_URNS, SUPPORTED_REQUIREMENTS, URN } from "./urns.ts";
+import { testStreamPayload } from "./rewrite/frame-test-streams.ts";
+import { CODER_URN, RUNNER_URNS, SDK_TRANSFORM_URNS, SUPPORTED_REQUIREMENTS, URN } from "./urns.ts";
 
 /** @throws WeirError INVALID_ARGUMENT, at the first thing that is wrong. */
 export function validatePipeline(pipeline: Pipeline): void {
@@ -44,15 +50,14 @@ export function validatePipeline(pipeline: Pipeline): void {
       throw refuse(`PCollection '${input}', an input of ${nameTransform(node.proto)}, is produced by no transform.`);
     }
     checkShape(node, plan);
+    checkGrouping(node, plan);
+    if (node.kind === "test-stream") checkTestStream(node, components, coders);
   }
 }
 
 function checkTransform(proto: PTransform, components: Components): void {
   const urn = proto.spec?.urn ?? "";
   const name = nameTransform(proto);
-  if (urn === URN.testStream) {
-    throw refuse(`${name}: TestStream is not supported yet.`, "Use Create, or a runner that has TestStream.");
-  }
   const { environmentId } = proto;
   const environment = components.environments[environmentId];
   if (environmentId !== "" && environment === undefined) {
@@ -68,15 +73,6 @@ function checkTransform(proto: PTransform, components: Components): void {
   }
   if (environment === undefined) throw refuse(`${name} has no environment to run it.`);
 }
-
-const RUNNER_URNS: ReadonlySet<string> = new Set([
-  URN.impulse,
-  URN.groupByKey,
-  URN.flatten,
-  URN.reshuffle,
-  URN.redistributeByKey,
-  URN.redistributeArbitrarily,
-]);
 
 function checkPCollection(
   proto: PTransform,
@@ -106,13 +102,13 @@ function checkPCollection(
 /** What a transform's input must look like, and how many there must be. */
 function checkShape(node: PlanNode, plan: Plan): void {
   const name = nameTransform(node.proto);
-  const expected = node.kind === "impulse" ? 0 : 1;
+  const expected = node.kind === "impulse" || node.kind === "test-stream" ? 0 : 1;
   if (node.kind !== "flatten" && node.mainInputs.length !== expected) {
     throw refuse(
       `${name} must have ${expected} main input${expected === 1 ? "" : "s"}, not ${node.mainInputs.length}.`,
     );
   }
-  if (node.kind !== "sdk" && node.outputs.length !== 1) {
+  if (node.kind !== "sdk" && node.kind !== "test-stream" && node.outputs.length !== 1) {
     throw refuse(`${name} must have 1 output, not ${node.outputs.length}.`);
   }
   // GroupByKey and CombinePerKey are checked when they are rewritten: what they read may be declared with one coder and
@@ -122,6 +118,33 @@ function checkShape(node: PlanNode, plan: Plan): void {
   const urn = plan.coders.get(input?.coderId ?? "")?.spec?.urn ?? "";
   if (urn !== CODER_URN.kv) {
     throw refuse(`The input of ${name} is not coded as KV but as ${urn || "a coder without URN"}.`);
+  }
+}
+
+/** Grouping emits panes; which of them take back what earlier ones said, no SDK can read. */
+function checkGrouping(node: PlanNode, plan: Plan): void {
+  if (node.kind !== "group-by-key" && node.proto.spec?.urn !== URN.combinePerKey) return;
+  const windowingId = plan.pcollections.get(node.mainInputs[0] ?? "")?.windowingStrategyId ?? "";
+  if (plan.windowings.get(windowingId)?.accumulationMode !== AccumulationMode_Enum.RETRACTING) return;
+  throw refuse(
+    `The windowing '${windowingId}' of the input of ${nameTransform(node.proto)} retracts (accumulation mode RETRACTING), which Weir does not support.`,
+    "Use ACCUMULATING or DISCARDING.",
+  );
+}
+
+function checkTestStream(node: PlanNode, components: Components, coders: CoderCheck): void {
+  const name = nameTransform(node.proto);
+  const payload = testStreamPayload(node);
+  coders.check(payload.coderId, `the elements of ${name}`);
+  if (payload.events.length > 0 && (payload.endpoint?.url ?? "") !== "") {
+    throw refuse(`${name} has both events and an endpoint to get them from.`);
+  }
+  if (node.outputs.length === 0) throw refuse(`${name} has no output.`);
+  for (const output of node.outputs) {
+    const { windowCoderId } =
+      components.windowingStrategies[components.pcollections[output]?.windowingStrategyId ?? ""]!;
+    if (components.coders[windowCoderId]?.spec?.urn === CODER_URN.globalWindow) continue;
+    throw refuse(`PCollection '${output}', an output of ${name}, is not in global windows.`);
   }
 }
 

@@ -28,6 +28,7 @@ function dataset(id: string, producer: string, partitioner: Partitioner): Datase
     windowingId: "w",
     partitioner,
     sizedRestrictions: false,
+    unbounded: false,
   };
 }
 
@@ -44,6 +45,7 @@ function chain(): ExecutionGraph {
     coders: {},
     windowings: {},
     environments: {},
+    unbounded: false,
   };
 }
 

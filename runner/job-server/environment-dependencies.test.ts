@@ -8,7 +8,7 @@ function artifact(name: string): ArtifactSpec {
 }
 
 function graphWith(environments: ExecutionGraph["environments"]): ExecutionGraph {
-  return { vertices: [], datasets: {}, coders: {}, windowings: {}, environments };
+  return { vertices: [], datasets: {}, coders: {}, windowings: {}, environments, unbounded: false };
 }
 
 test("alternatives of an AnyOf environment are staged each, and the whole depends on all of them once", (t) => {

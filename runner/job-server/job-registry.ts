@@ -11,6 +11,7 @@ import { userError, WeirError } from "../base/errors.ts";
 import type { JobId, PreparationId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import type { BuildOptions } from "../graph/build-execution-graph.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
 import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
@@ -29,7 +30,7 @@ export interface JobRegistryInit {
   /** Of the artifact services, HOST:PORT. */
   readonly artifactAddress: string;
   /** Pipeline bytes to plan. @throws WeirError INVALID_ARGUMENT */
-  readonly buildGraph: (pipeline: Uint8Array) => ExecutionGraph;
+  readonly buildGraph: (pipeline: Uint8Array, options: BuildOptions) => ExecutionGraph;
   /** Finished jobs that are kept. */
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
@@ -94,7 +95,8 @@ export class JobRegistry {
     this.#assertOpen();
     const fields = decodeOptions(request.options);
     const values = readOptions(fields);
-    const graph = this.#init.buildGraph(request.pipeline);
+    const drainAtStart = values.array("experiments").includes("drain_at_start");
+    const graph = this.#init.buildGraph(request.pipeline, { drainAtStart });
     const jobName = nameOf(request.jobName, values);
     const unique = randomId();
     const preparationId = `${slugOf(jobName)}-preparation-${unique}` as PreparationId;

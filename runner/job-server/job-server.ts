@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import { GrpcServer, type ServedService } from "../base/grpc.ts";
 import type { Log } from "../base/log.ts";
 import { ResourceScope } from "../base/resource-scope.ts";
+import type { BuildOptions } from "../graph/build-execution-graph.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import { artifactRetrieval } from "./artifact-retrieval.ts";
 import { ArtifactStaging } from "./artifact-staging.ts";
@@ -27,7 +28,7 @@ export interface JobServerInit {
   readonly dataDirectory: string;
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
-  readonly buildGraph: (pipeline: Uint8Array) => ExecutionGraph;
+  readonly buildGraph: (pipeline: Uint8Array, options: BuildOptions) => ExecutionGraph;
   readonly openExecutor: (context: ExecutorContext) => OpenedExecutor;
   readonly clock: Clock;
   readonly log: Log;

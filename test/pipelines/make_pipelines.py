@@ -17,6 +17,7 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms import trigger, userstate, window
 from apache_beam.transforms.timeutil import TimeDomain
 
@@ -74,6 +75,20 @@ class Count(beam.DoFn):
   @userstate.on_timer(CLOCK)
   def on_clock(self):
     pass
+
+
+class Expiring(beam.DoFn):
+  """State, a timer that becomes OnWindowExpiration, and a side input."""
+  LAST = userstate.ReadModifyWriteStateSpec('last', coders.VarIntCoder())
+  EXPIRY = userstate.TimerSpec('expiry', TimeDomain.WATERMARK)
+
+  def process(self, element, low, last=beam.DoFn.StateParam(LAST), expiry=beam.DoFn.TimerParam(EXPIRY)):
+    last.write(element[1] + low)
+    expiry.set(5)
+
+  @userstate.on_timer(EXPIRY)
+  def on_expiry(self, last=beam.DoFn.StateParam(LAST)):
+    yield last.read()
 
 
 class Finalizing(beam.DoFn):
@@ -182,6 +197,45 @@ def side_inputs(p):
 
 def splittable(p):
   p | beam.Create([4]) | beam.ParDo(Expand()) | 'After' >> beam.Map(lambda x: x)
+
+
+class ExpandForever(Expand):
+  @beam.DoFn.unbounded_per_element()
+  def process(self, element, tracker=beam.DoFn.RestrictionParam(Ranges())):
+    position = tracker.current_restriction().start
+    while tracker.try_claim(position):
+      yield 'k', position
+      position += 1
+
+
+def unbounded(p):
+  (
+      p | beam.Create([4]) | beam.ParDo(ExpandForever())
+      | beam.WindowInto(window.FixedWindows(10)) | beam.GroupByKey() | 'After' >> beam.Map(lambda x: x))
+
+
+def test_stream(p):
+  """One output into a side input and a stateful ParDo, keys of a type that only Python can encode."""
+  pairs = p | TestStream(coder=coders.TupleCoder([coders.PickleCoder(), coders.VarIntCoder()])).add_elements(
+      [(Odd(1), 1)]).advance_watermark_to_infinity()
+  pairs |= beam.WindowInto(window.FixedWindows(10))
+  pairs |= 'Typed' >> beam.Map(lambda kv: kv).with_output_types(tuple[Odd, int])
+  low = p | beam.Create([1])
+  pairs | beam.ParDo(Expiring(), beam.pvalue.AsSingleton(low)) | 'Out' >> beam.Map(lambda x: x)
+
+
+def test_stream_tags(p):
+  """Several outputs, of which nobody reads one, into a Flatten and a GroupByKey."""
+  stream = TestStream(coder=coders.TupleCoder([coders.StrUtf8Coder(), coders.VarIntCoder()]))
+  for tag in ('letters', 'numbers', 'unread'):
+    stream = stream.add_elements([('a', 1)], tag=tag).advance_watermark_to_infinity(tag=tag)
+  outputs = p | stream
+  (outputs['letters'], outputs['numbers']) | beam.Flatten() | beam.GroupByKey() | 'Out' >> beam.Map(lambda x: x)
+
+
+def grouped_stateful(p):
+  """Groups that go right into a stateful ParDo."""
+  p | beam.Create([('a', 1)]) | beam.GroupByKey() | beam.ParDo(Count())
 
 
 def flatten_coders(p):
@@ -303,6 +357,10 @@ PIPELINES = [
     grouped_twice,
     finalizing,
     pass_through,
+    unbounded,
+    test_stream,
+    test_stream_tags,
+    grouped_stateful,
     empty,
 ]
 
@@ -338,7 +396,7 @@ def scrub_pipeline(proto):
       scrub_payload(transform.spec, beam_runner_api_pb2.CombinePayload, lambda payload: scrub(payload.combine_fn))
     elif urn == 'beam:transform:window_into:v1':
       scrub_payload(transform.spec, beam_runner_api_pb2.WindowIntoPayload, lambda payload: scrub(payload.window_fn))
-    else:
+    elif urn != 'beam:transform:teststream:v1':
       transform.spec.payload = b''
   for coder in proto.components.coders.values():
     scrub(coder.spec)
@@ -346,6 +404,17 @@ def scrub_pipeline(proto):
     scrub(windowing.window_fn)
   for environment in proto.components.environments.values():
     del environment.dependencies[:]
+
+
+def mark_expiry(proto):
+  """Python has no on_window_expiration: the timer family becomes one as Java would say it."""
+  def mark(payload):
+    if payload.timer_family_specs:
+      payload.on_window_expiration_timer_family_spec = 'ts-expiry'
+
+  for transform in proto.components.transforms.values():
+    if transform.spec.urn == 'beam:transform:pardo:v1':
+      scrub_payload(transform.spec, beam_runner_api_pb2.ParDoPayload, mark)
 
 
 def write(name, make):
@@ -357,6 +426,8 @@ def write(name, make):
   make(pipeline)
   proto = PortableRunner.get_proto_pipeline(pipeline, options)
   scrub_pipeline(proto)
+  if name == 'test_stream':
+    mark_expiry(proto)
   with open(os.path.join(HERE, name + '.pb'), 'wb') as out:
     out.write(proto.SerializeToString(deterministic=True))
 

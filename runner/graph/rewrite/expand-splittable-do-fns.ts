@@ -1,7 +1,7 @@
 /**
  * Expands a splittable DoFn into pair with restriction → split and size restrictions → process sized elements and
  * restrictions. The process transform keeps the id and name that the user's metrics carry; between split and process
- * restrictions are spread over the workers.
+ * restrictions are spread over the workers. A pipeline that is drained from the start truncates them before that.
  * Source: Beam's fn_api_runner/translations.py, `expand_sdf`.
  */
 import { userError } from "../../base/errors.ts";
@@ -9,15 +9,23 @@ import { makeNode, nameTransform, type Plan, type PlanNode, unusedId } from "../
 import { CODER_URN, URN } from "../urns.ts";
 import type { WireCoders } from "../wire-coders.ts";
 
-export function expandSplittableDoFns(plan: Plan, coders: WireCoders): void {
+const TRUNCATE = "TruncateSizedRestrictions";
+
+export function expandSplittableDoFns(plan: Plan, coders: WireCoders, truncates: boolean): void {
   plan.nodes = plan.nodes.flatMap((node) =>
     node.proto.spec?.urn === URN.parDo && node.parDo !== undefined && node.parDo.restrictionCoderId !== ""
-      ? expand(plan, coders, node, node.parDo.restrictionCoderId)
+      ? expand(plan, coders, node, node.parDo.restrictionCoderId, truncates)
       : [node],
   );
 }
 
-function expand(plan: Plan, coders: WireCoders, node: PlanNode, restrictionCoderId: string): PlanNode[] {
+function expand(
+  plan: Plan,
+  coders: WireCoders,
+  node: PlanNode,
+  restrictionCoderId: string,
+  truncates: boolean,
+): PlanNode[] {
   const sideInputNames = new Set(node.sideInputs.map((side) => side.localName));
   const main = Object.entries(node.proto.inputs).find(([name]) => !sideInputNames.has(name));
   const input = plan.pcollections.get(main?.[1] ?? "");
@@ -43,9 +51,14 @@ function expand(plan: Plan, coders: WireCoders, node: PlanNode, restrictionCoder
       inputs: { ...node.proto.inputs, [mainName]: from },
       outputs,
     });
+  const pair = part("/PairWithRestriction", URN.sdfPairWithRestriction, inputId, { out: pairedId });
+  const split = part("/SplitAndSizeRestrictions", URN.sdfSplitAndSize, pairedId, { out: sizedId });
+  if (!truncates) return [pair, split, part("", URN.sdfProcess, sizedId, node.proto.outputs)];
+  const truncatedId = pcollection(TRUNCATE, sized);
   return [
-    part("/PairWithRestriction", URN.sdfPairWithRestriction, inputId, { out: pairedId }),
-    part("/SplitAndSizeRestrictions", URN.sdfSplitAndSize, pairedId, { out: sizedId }),
-    part("", URN.sdfProcess, sizedId, node.proto.outputs),
+    pair,
+    split,
+    part(`/${TRUNCATE}`, URN.sdfTruncate, sizedId, { out: truncatedId }),
+    part("", URN.sdfProcess, truncatedId, node.proto.outputs),
   ];
 }

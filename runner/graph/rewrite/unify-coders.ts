@@ -37,6 +37,7 @@ export function unifyCoders(plan: Plan, coders: WireCoders): void {
       case "redistribute":
         return transcodeInputs(plan, coders, node, producerOf, readersOf);
       case "impulse":
+      case "test-stream":
       case "sdk":
         return [node];
     }

@@ -32,6 +32,7 @@ function dataset(partitioner: Partitioner, coderId = "keyed", sizedRestrictions 
     windowingId: "w",
     partitioner,
     sizedRestrictions,
+    unbounded: false,
   };
 }
 
