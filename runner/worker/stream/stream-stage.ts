@@ -190,16 +190,14 @@ export class StreamStage {
         continue;
       }
       if (this.#init.output.isFull) return changed;
-      const work = this.#nextTimers() ?? this.#nextElements();
+      let work = this.#nextTimers();
+      if (work === undefined) {
+        this.#expireWindows();
+        work = this.#nextElements();
+      }
       if (work !== undefined) {
         this.#start(work);
         return true;
-      }
-      if (this.#expirationDue) {
-        this.#expirationDue = false;
-        this.#init.userState?.expireWindows(this.#inputWatermark);
-        this.#init.timers?.expireWindows?.(this.#inputWatermark);
-        this.#init.sideInputs?.expire(this.#inputWatermark);
       }
       const front = this.#queue[0];
       if (front === undefined) break;
@@ -214,6 +212,14 @@ export class StreamStage {
     }
     this.#armWake();
     return changed;
+  }
+
+  #expireWindows(): void {
+    if (!this.#expirationDue) return;
+    this.#expirationDue = false;
+    this.#init.userState?.expireWindows(this.#inputWatermark);
+    this.#init.timers?.expireWindows?.(this.#inputWatermark);
+    this.#init.sideInputs?.expire(this.#inputWatermark);
   }
 
   #nextTimers(): BundleWork | undefined {

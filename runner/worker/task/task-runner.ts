@@ -18,6 +18,7 @@ import { GroupByKeyTable } from "../../state/grouping/group-by-key-table.ts";
 import type { SideInputStore } from "../../state/side-input-store.ts";
 import type { HarnessConnection } from "./harness-connection.ts";
 import { DatasetOutputs } from "./dataset-outputs.ts";
+import { IMPULSE_ELEMENT } from "./impulse.ts";
 import type { WindowMerger } from "./merge-windows.ts";
 import type { DatasetWriter, PartitionReader, PartitionRef, SealedPartition } from "./ports.ts";
 import { StageExecutor } from "./stage-executor.ts";
@@ -59,14 +60,6 @@ export interface TaskResult {
     readonly restrictionSizes: readonly number[];
   }[];
 }
-
-/** windowed_value<bytes> of the one empty element of an Impulse: minimum timestamp, global window, unknown pane. */
-const IMPULSE_ELEMENT = Uint8Array.from([
-  // -9223372036854775 ms, sign bit flipped, big-endian.
-  0x7f, 0xdf, 0x3b, 0x64, 0x5a, 0x1c, 0xac, 0x09,
-  // One window (global: no bytes), pane 0x0f (no firing), empty bytes.
-  0, 0, 0, 1, 0x0f, 0,
-]);
 
 export class TaskRunner {
   readonly #environment: TaskEnvironment;

@@ -1,0 +1,58 @@
+/** Puts the stage of a streaming task together from its parts. */
+import { compileSkip } from "../../coders/element-boundary.ts";
+import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
+import type { BundlePlan } from "../task/bundle-attempt.ts";
+import { createSideInputs, createTimers, createUserState } from "./create-parts.ts";
+import { PushedBackInput } from "./pushed-back-input.ts";
+import { Residuals } from "./residuals.ts";
+import type { StreamOutputs } from "./stream-outputs.ts";
+import type { StreamSideInputs } from "./stream-ports.ts";
+import { StreamStage, type StreamStageInit } from "./stream-stage.ts";
+import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
+
+type FromTask = Pick<StreamStageInit, "inputWatermark" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal">;
+
+export function openStage(
+  environment: StreamTaskEnvironment,
+  task: StreamTaskDeployed,
+  stage: ExecutableStageSpec,
+  output: StreamOutputs,
+  fromTask: FromTask,
+): { readonly stage: StreamStage; readonly sideInputs: StreamSideInputs | undefined } {
+  const { graph, limits, rows, clock, jobClock, log } = environment;
+  const idPrefix = `${task.subtaskIndex}.${task.executionAttempt}`;
+  const plan: BundlePlan = {
+    descriptorId: environment.descriptorId(task.vertex.id),
+    sourceTransformId: stage.sourceTransformId,
+    sinkTransformIds: stage.sinks.map((sink) => sink.transformId),
+    timerFamilies: stage.timers,
+    chunkBytes: limits.chunkBytes,
+    skip: compileSkip(graph.coders, stage.inputCoderId),
+  };
+  const sideInputs = stage.sideInputs.length === 0 ? undefined : createSideInputs(environment, task, stage);
+  return {
+    sideInputs,
+    stage: new StreamStage({
+      ...fromTask,
+      stageName: task.vertex.name,
+      plan,
+      splittable: stage.splittable,
+      output,
+      userState: stage.userStates.length === 0 ? undefined : createUserState(environment, task, stage),
+      timers: stage.timers.length === 0 ? undefined : createTimers(environment, task, stage),
+      residuals: new Residuals(rows.table("residuals"), idPrefix),
+      sideInputs,
+      pushedBack: new PushedBackInput(rows.table("pushed-back"), idPrefix),
+      limits: {
+        maxBundleBytes: limits.bundleInputBytes,
+        maxBundleElements: environment.maxBundleElements,
+        maxBundleTimeMs: environment.maxBundleTimeMs,
+        maxBundleAttempts: limits.maxBundleAttempts,
+      },
+      harness: (signal) => environment.harness(stage.environmentId, 0, signal),
+      clock,
+      jobClock,
+      log,
+    }),
+  };
+}

@@ -1,0 +1,321 @@
+/**
+ * The streaming tasks of one job on one worker: deploys them as the job server says, reports how they stand, and hands
+ * them its commands. One execution attempt at a time: a newer one ends the tasks of the one before it.
+ *
+ * Invariant: messages of another attempt than the current one are ignored.
+ */
+import type {
+  DeployStreamTasks,
+  SnapshotFile,
+  StreamProbeReply,
+  StreamTaskDeployment,
+  WorkerMessage,
+} from "../../../proto/gen/worker.ts";
+import { StreamTaskChange_State } from "../../../proto/gen/worker.ts";
+import { present } from "../../base/assert.ts";
+import type { Clock } from "../../base/clock.ts";
+import { WeirError } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import { JobClock } from "./job-clock.ts";
+import type { Channels } from "./stream-ports.ts";
+import { StreamTask } from "./stream-task.ts";
+import type { StreamTaskEnvironment } from "./stream-task-environment.ts";
+import type { TaskRows } from "./task-rows.ts";
+
+export interface StreamJobInit {
+  readonly jobId: string;
+  readonly channels: Channels;
+  readonly channelCapacityBytes: number;
+  /** What all tasks share; the rest is this class's. */
+  readonly environment: Omit<
+    StreamTaskEnvironment,
+    | "rows"
+    | "checkpoints"
+    | "snapshot"
+    | "onSnapshot"
+    | "onFinished"
+    | "onFailed"
+    | "setProcessingTime"
+    | "jobClock"
+    | "channels"
+    | "channelCapacityBytes"
+  >;
+  /** Opens a task's rows, with what is to be restored in them. */
+  readonly openRows: (request: {
+    readonly deployment: StreamTaskDeployment;
+    readonly executionAttempt: number;
+    readonly checkpointDirectory: string;
+  }) => Promise<TaskRows>;
+  readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
+  /** What a task failed of was an environment that is gone for good. */
+  readonly isEnvironmentLost: (failure: unknown) => boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface RunningTask {
+  readonly task: StreamTask;
+  readonly rows: TaskRows;
+  readonly vertexId: string;
+  readonly subtaskIndex: number;
+  reportedActivity: number;
+}
+
+/** How often metrics and status of running tasks are reported. */
+const REPORT_INTERVAL_MS = 1_000;
+
+export class StreamJob {
+  readonly #init: StreamJobInit;
+  readonly #jobClock: JobClock;
+  readonly #abort = new AbortController();
+  #attempt = 0;
+  #tasks: RunningTask[] = [];
+  #closing: Promise<void> = Promise.resolve();
+
+  constructor(init: StreamJobInit) {
+    this.#init = init;
+    this.#jobClock = new JobClock(init.clock);
+    void this.#reportRegularly();
+  }
+
+  /** Starts the attempt's tasks on this worker, in place of those of older attempts. */
+  async deploy(message: DeployStreamTasks): Promise<void> {
+    if (message.executionAttempt <= this.#attempt) return;
+    this.#attempt = message.executionAttempt;
+    const attempt = message.executionAttempt;
+    await this.#endTasks();
+    this.#init.channels.closeJob(this.#init.jobId, attempt);
+    const opened: RunningTask[] = [];
+    for (const deployment of message.tasks) {
+      if (this.#attempt !== attempt || this.#abort.signal.aborted) break;
+      try {
+        opened.push(await this.#open(message, deployment));
+      } catch (failure) {
+        this.#reportFailure(deployment.vertexId, deployment.subtaskIndex, attempt, failure);
+      }
+    }
+    if (this.#attempt !== attempt || this.#abort.signal.aborted) {
+      for (const { task, rows } of opened) {
+        task.close();
+        await rows.close();
+      }
+      return;
+    }
+    this.#tasks = opened;
+    for (const { task } of opened) task.start();
+  }
+
+  async #open(message: DeployStreamTasks, deployment: StreamTaskDeployment): Promise<RunningTask> {
+    const { environment, channels, channelCapacityBytes, jobId, send } = this.#init;
+    const { executionAttempt, checkpointDirectory } = message;
+    const { vertexId, subtaskIndex } = deployment;
+    const rows = await this.#init.openRows({ deployment, executionAttempt, checkpointDirectory });
+    const vertex = present(
+      environment.graph.vertices.find((candidate) => candidate.id === vertexId),
+      `vertex ${vertexId}`,
+    );
+    const lost = (failure: Error) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure);
+    const task = new StreamTask(
+      {
+        ...environment,
+        log: environment.log.child({ stage: vertex.name, task: `${vertexId}.${subtaskIndex}` }),
+        rows,
+        checkpoints: checkpointDirectory !== "",
+        jobClock: this.#jobClock,
+        channels,
+        channelCapacityBytes,
+        snapshot: (checkpointId) => rows.snapshot(checkpointId),
+        onSnapshot: (_task, checkpointId, files, failure) =>
+          this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, failure),
+        onFinished: (finished) => this.#report(finished, vertexId, subtaskIndex, StreamTaskChange_State.FINISHED),
+        onFailed: (_task, failure) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure),
+        setProcessingTime: (nowMs) =>
+          send({ $case: "setProcessingTime", value: { jobId, executionAttempt, nowMs: BigInt(Math.trunc(nowMs)) } }),
+      },
+      {
+        executionAttempt,
+        vertex,
+        subtaskIndex,
+        parallelism: deployment.parallelism,
+        outputs: deployment.outputs,
+        inputs: deployment.inputs.map((input) => ({
+          datasetId: input.datasetId,
+          queue: channels.openInput(
+            {
+              jobId,
+              executionAttempt,
+              datasetId: input.datasetId,
+              producerSubtask: input.producerSubtask,
+              consumerVertexId: vertexId,
+              consumerSubtask: subtaskIndex,
+            },
+            channelCapacityBytes,
+            { workerId: input.producerWorkerId, exchangeAddress: input.exchangeAddress },
+            lost,
+          ),
+        })),
+      },
+    );
+    return { task, rows, vertexId, subtaskIndex, reportedActivity: -1 };
+  }
+
+  cancel(executionAttempt: number): Promise<void> {
+    if (executionAttempt < this.#attempt) return Promise.resolve();
+    this.#attempt = executionAttempt;
+    this.#init.channels.closeJob(this.#init.jobId);
+    return this.#endTasks();
+  }
+
+  probe(executionAttempt: number, probeId: bigint): void {
+    if (executionAttempt !== this.#attempt) return;
+    const { jobId } = this.#init;
+    const value: StreamProbeReply = {
+      jobId,
+      executionAttempt,
+      probeId,
+      sentItems: BigInt(this.#tasks.reduce((sum, { task }) => sum + task.sentItems, 0)),
+      receivedItems: BigInt(this.#tasks.reduce((sum, { task }) => sum + task.receivedItems, 0)),
+      idle: this.#tasks.length > 0 && this.#tasks.every(({ task }) => task.idle),
+      activity: BigInt(this.#tasks.reduce((sum, { task }) => sum + task.activity, 0)),
+    };
+    this.#init.send({ $case: "streamProbeReply", value });
+  }
+
+  setProcessingTime(executionAttempt: number, nowMs: number): void {
+    if (executionAttempt !== this.#attempt) return;
+    this.#jobClock.set(nowMs);
+    for (const { task } of this.#tasks) task.wake();
+  }
+
+  advanceTestStream(executionAttempt: number): void {
+    if (executionAttempt === this.#attempt) for (const { task } of this.#tasks) task.advanceTestStream();
+  }
+
+  trigger(executionAttempt: number, checkpointId: number): void {
+    if (executionAttempt !== this.#attempt) return;
+    for (const { task } of this.#tasks) if (task.isRoot) task.trigger({ checkpointId });
+  }
+
+  checkpointEnded(executionAttempt: number, checkpointId: number, complete: boolean): void {
+    if (executionAttempt !== this.#attempt) return;
+    for (const { task } of this.#tasks) task.checkpointEnded(checkpointId, complete);
+  }
+
+  drain(executionAttempt: number): void {
+    if (executionAttempt === this.#attempt) for (const { task } of this.#tasks) task.drain();
+  }
+
+  #acknowledge(
+    vertexId: string,
+    subtaskIndex: number,
+    executionAttempt: number,
+    checkpointId: number,
+    files: readonly SnapshotFile[],
+    failure: unknown,
+  ): void {
+    if (executionAttempt !== this.#attempt) return;
+    this.#init.send({
+      $case: "checkpointAck",
+      value: {
+        jobId: this.#init.jobId,
+        executionAttempt,
+        checkpointId: BigInt(checkpointId),
+        vertexId,
+        subtaskIndex,
+        files: [...files],
+        failure: failure === undefined ? "" : WeirError.from(failure).message,
+      },
+    });
+  }
+
+  #report(task: StreamTask, vertexId: string, subtaskIndex: number, state: StreamTaskChange_State): void {
+    const { jobId, send } = this.#init;
+    const executionAttempt = this.#attempt;
+    const committed = task.committed.encoded();
+    send({
+      $case: "metrics",
+      value: {
+        jobId,
+        taskAttemptId: `${vertexId}.${subtaskIndex}.${executionAttempt}`,
+        committed,
+        attempted: committed,
+      },
+    });
+    const { status } = task;
+    send({
+      $case: "streamTask",
+      value: {
+        jobId,
+        executionAttempt,
+        vertexId,
+        subtaskIndex,
+        state,
+        failure: undefined,
+        status: {
+          inputWatermark: BigInt(Math.trunc(status.inputWatermark)),
+          outputWatermark: BigInt(Math.trunc(status.outputWatermark)),
+          holdKind: status.heldBy,
+          holdTransform: "",
+          queuedBytes: BigInt(status.queuedBytes),
+          bundleAgeMs: BigInt(Math.trunc(status.bundleAgeMs)),
+        },
+      },
+    });
+  }
+
+  #reportFailure(vertexId: string, subtaskIndex: number, executionAttempt: number, failure: unknown): void {
+    if (executionAttempt !== this.#attempt || this.#abort.signal.aborted) return;
+    const error = WeirError.from(failure);
+    this.#init.log.warn({ vertex: vertexId, subtask: subtaskIndex, err: error }, "streaming task failed");
+    this.#init.send({
+      $case: "streamTask",
+      value: {
+        jobId: this.#init.jobId,
+        executionAttempt,
+        vertexId,
+        subtaskIndex,
+        state: StreamTaskChange_State.FAILED,
+        status: undefined,
+        failure: {
+          message: error.message,
+          domain: error.domain,
+          code: error.code,
+          retry: error.retry,
+          lostInput: [],
+          environmentLost: this.#init.isEnvironmentLost(failure),
+        },
+      },
+    });
+  }
+
+  async #reportRegularly(): Promise<void> {
+    try {
+      for (;;) {
+        await this.#init.clock.sleep(REPORT_INTERVAL_MS, this.#abort.signal);
+        for (const running of this.#tasks) {
+          const { task, vertexId, subtaskIndex } = running;
+          if (running.reportedActivity === task.activity) continue;
+          running.reportedActivity = task.activity;
+          this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.RUNNING);
+        }
+      }
+    } catch {
+      // The job has ended.
+    }
+  }
+
+  #endTasks(): Promise<void> {
+    const ended = this.#tasks;
+    this.#tasks = [];
+    for (const { task } of ended) task.close();
+    this.#closing = Promise.all([this.#closing, ...ended.map(({ rows }) => rows.close())]).then(() => undefined);
+    return this.#closing;
+  }
+
+  /** Ends its tasks and channels. Idempotent. */
+  async close(): Promise<void> {
+    this.#abort.abort(new Error("the job has ended"));
+    this.#init.channels.closeJob(this.#init.jobId);
+    await this.#endTasks();
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * What a streaming task needs from the world: everything that it touches outside itself, so that the same task runs in
+ * a worker and in a simulation.
+ */
+import type { SnapshotFile } from "../../../proto/gen/worker.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
+import type { StateRows } from "../../state/state-rows.ts";
+import type { HarnessConnection } from "../task/harness-connection.ts";
+import type { WindowMerger } from "../task/merge-windows.ts";
+import type { ChannelQueue } from "./channel-queue.ts";
+import type { JobClock } from "./job-clock.ts";
+import type { Channels } from "./stream-ports.ts";
+import type { StreamTask } from "./stream-task.ts";
+
+export interface StreamTaskEnvironment {
+  readonly jobId: string;
+  readonly graph: ExecutionGraph;
+  readonly maxParallelism: number;
+  readonly maxBundleElements: number;
+  readonly maxBundleTimeMs: number;
+  readonly limits: Limits;
+  /** Bytes of main input that a task takes out of its channels before its bundles have run. */
+  readonly maxQueuedBytes: number;
+  readonly channelCapacityBytes: number;
+  readonly channels: Channels;
+  /** This task's own. */
+  readonly rows: StateRows;
+  /** True where the job takes checkpoints: bundles are finalized when one is complete. */
+  readonly checkpoints: boolean;
+  readonly clock: Clock;
+  readonly jobClock: JobClock;
+  readonly log: Log;
+  /** Runs a function soon, after what is pending: I/O gets its turn in between. */
+  schedule(run: () => void): void;
+  harness(environmentId: string, lane: number, signal: AbortSignal): Promise<HarnessConnection>;
+  descriptorId(vertexId: string): string;
+  truncateDescriptorId(vertexId: string): string;
+  windowMerger(vertex: VertexSpec): WindowMerger | undefined;
+  /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */
+  snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
+  onSnapshot(task: StreamTask, checkpointId: number, files: readonly SnapshotFile[], failure: unknown): void;
+  onFinished(task: StreamTask): void;
+  onFailed(task: StreamTask, failure: unknown): void;
+  /** A TestStream has moved the job's processing time. */
+  setProcessingTime(nowMs: number): void;
+}
+
+export interface StreamTaskDeployed {
+  readonly executionAttempt: number;
+  readonly vertex: VertexSpec;
+  readonly subtaskIndex: number;
+  readonly parallelism: number;
+  readonly inputs: readonly { readonly datasetId: string; readonly queue: ChannelQueue }[];
+  readonly outputs: readonly {
+    readonly datasetId: string;
+    readonly consumerVertexId: string;
+    readonly consumerParallelism: number;
+  }[];
+}
