@@ -9,8 +9,8 @@ export const protobufPackage = "weir.exchange.v1";
 export const protobufFileName = "exchange.proto";
 
 /**
- * Worker <-> worker. The consumer opens a stream per partition and grants credit in bytes; the producer sends no more
- * than was granted.
+ * Worker <-> worker. The consumer opens a stream per partition or channel and grants credit in bytes; the producer
+ * sends no more than was granted.
  */
 
 export interface ReadRequest {
@@ -29,6 +29,44 @@ export interface ReadResponse {
   elementCount: number;
   /** The partition's last message. */
   end: boolean;
+}
+
+export interface SubscribeRequest {
+  /** In the first message of a stream only. */
+  jobId: string;
+  /** The job's, not a task's: one of an older attempt is refused. */
+  executionAttempt: number;
+  datasetId: string;
+  producerSubtask: number;
+  consumerVertexId: string;
+  consumerSubtask: number;
+  /** The first item that the consumer has not got, from 1. */
+  nextSequence: bigint;
+  /**
+   * More bytes that may be sent. The first grant is the window: the producer sends while any of it is left, so that
+   * no more than the window and one message is in transit.
+   */
+  creditBytes: bigint;
+}
+
+export interface ChannelMessage {
+  item:
+    | //
+    /** Whole encoded windowed values. */
+    { $case: "data"; value: Uint8Array }
+    | //
+    /** Milliseconds since 1970. */
+    { $case: "watermark"; value: bigint }
+    | //
+    /** The checkpoint whose barrier it is. */
+    { $case: "barrier"; value: bigint }
+    | undefined;
+  /** Of data. */
+  elementCount: number;
+  /** How many of the producer's items this one stands for: small data is joined, replaced watermarks count. */
+  itemCount: number;
+  /** The number of the last of them, from 1. Nothing is left out. */
+  sequence: bigint;
 }
 
 function createBaseReadRequest(): ReadRequest {
@@ -218,6 +256,308 @@ export const ReadResponse: MessageFns<ReadResponse> = {
   },
 };
 
+function createBaseSubscribeRequest(): SubscribeRequest {
+  return {
+    jobId: "",
+    executionAttempt: 0,
+    datasetId: "",
+    producerSubtask: 0,
+    consumerVertexId: "",
+    consumerSubtask: 0,
+    nextSequence: 0n,
+    creditBytes: 0n,
+  };
+}
+
+export const SubscribeRequest: MessageFns<SubscribeRequest> = {
+  encode(message: SubscribeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.executionAttempt !== 0) {
+      writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.datasetId !== "") {
+      writer.uint32(26).string(message.datasetId);
+    }
+    if (message.producerSubtask !== 0) {
+      writer.uint32(32).int32(message.producerSubtask);
+    }
+    if (message.consumerVertexId !== "") {
+      writer.uint32(42).string(message.consumerVertexId);
+    }
+    if (message.consumerSubtask !== 0) {
+      writer.uint32(48).int32(message.consumerSubtask);
+    }
+    if (message.nextSequence !== 0n) {
+      if (BigInt.asIntN(64, message.nextSequence) !== message.nextSequence) {
+        throw new globalThis.Error("value provided for field message.nextSequence of type int64 too large");
+      }
+      writer.uint32(56).int64(message.nextSequence);
+    }
+    if (message.creditBytes !== 0n) {
+      if (BigInt.asIntN(64, message.creditBytes) !== message.creditBytes) {
+        throw new globalThis.Error("value provided for field message.creditBytes of type int64 too large");
+      }
+      writer.uint32(64).int64(message.creditBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SubscribeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSubscribeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.executionAttempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.datasetId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.producerSubtask = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.consumerVertexId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.consumerSubtask = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.nextSequence = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.creditBytes = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SubscribeRequest>, I>>(base?: I): SubscribeRequest {
+    return SubscribeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SubscribeRequest>, I>>(object: I): SubscribeRequest {
+    const message = createBaseSubscribeRequest();
+    message.jobId = object.jobId ?? "";
+    message.executionAttempt = object.executionAttempt ?? 0;
+    message.datasetId = object.datasetId ?? "";
+    message.producerSubtask = object.producerSubtask ?? 0;
+    message.consumerVertexId = object.consumerVertexId ?? "";
+    message.consumerSubtask = object.consumerSubtask ?? 0;
+    message.nextSequence = (object.nextSequence !== undefined && object.nextSequence !== null)
+      ? BigInt(object.nextSequence)
+      : 0n;
+    message.creditBytes = (object.creditBytes !== undefined && object.creditBytes !== null)
+      ? BigInt(object.creditBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseChannelMessage(): ChannelMessage {
+  return { item: undefined, elementCount: 0, itemCount: 0, sequence: 0n };
+}
+
+export const ChannelMessage: MessageFns<ChannelMessage> = {
+  encode(message: ChannelMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.item?.$case) {
+      case "data":
+        writer.uint32(10).bytes(message.item.value);
+        break;
+      case "watermark":
+        if (BigInt.asIntN(64, message.item.value) !== message.item.value) {
+          throw new globalThis.Error("value provided for field message.item.value of type sint64 too large");
+        }
+        writer.uint32(16).sint64(message.item.value);
+        break;
+      case "barrier":
+        if (BigInt.asIntN(64, message.item.value) !== message.item.value) {
+          throw new globalThis.Error("value provided for field message.item.value of type int64 too large");
+        }
+        writer.uint32(24).int64(message.item.value);
+        break;
+    }
+    if (message.elementCount !== 0) {
+      writer.uint32(32).int32(message.elementCount);
+    }
+    if (message.itemCount !== 0) {
+      writer.uint32(40).int32(message.itemCount);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asIntN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
+      }
+      writer.uint32(48).int64(message.sequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChannelMessage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChannelMessage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.item = { $case: "data", value: reader.bytes() };
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.item = { $case: "watermark", value: reader.sint64() as bigint };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.item = { $case: "barrier", value: reader.int64() as bigint };
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.elementCount = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.itemCount = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.sequence = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ChannelMessage>, I>>(base?: I): ChannelMessage {
+    return ChannelMessage.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ChannelMessage>, I>>(object: I): ChannelMessage {
+    const message = createBaseChannelMessage();
+    switch (object.item?.$case) {
+      case "data": {
+        if (object.item?.value !== undefined && object.item?.value !== null) {
+          message.item = { $case: "data", value: object.item.value };
+        }
+        break;
+      }
+      case "watermark": {
+        if (object.item?.value !== undefined && object.item?.value !== null) {
+          message.item = { $case: "watermark", value: BigInt(object.item.value) };
+        }
+        break;
+      }
+      case "barrier": {
+        if (object.item?.value !== undefined && object.item?.value !== null) {
+          message.item = { $case: "barrier", value: BigInt(object.item.value) };
+        }
+        break;
+      }
+    }
+    message.elementCount = object.elementCount ?? 0;
+    message.itemCount = object.itemCount ?? 0;
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    return message;
+  },
+};
+
+/** Sealed partitions, for blocking shuffle. */
 export type ExchangeDefinition = typeof ExchangeDefinition;
 export const ExchangeDefinition = {
   name: "Exchange",
@@ -228,6 +568,27 @@ export const ExchangeDefinition = {
       requestType: ReadRequest as typeof ReadRequest,
       requestStream: true,
       responseType: ReadResponse as typeof ReadResponse,
+      responseStream: true,
+      options: {},
+    },
+  },
+} as const;
+
+/** Channels between tasks that run at once. */
+export type ChannelExchangeDefinition = typeof ChannelExchangeDefinition;
+export const ChannelExchangeDefinition = {
+  name: "ChannelExchange",
+  fullName: "weir.exchange.v1.ChannelExchange",
+  methods: {
+    /**
+     * NOT_FOUND: the producer has not opened the channel in time, another try may find it. ABORTED: the execution
+     * attempt is over. DATA_LOSS: a former subscriber was given items that this one would miss.
+     */
+    subscribe: {
+      name: "Subscribe",
+      requestType: SubscribeRequest as typeof SubscribeRequest,
+      requestStream: true,
+      responseType: ChannelMessage as typeof ChannelMessage,
       responseStream: true,
       options: {},
     },

@@ -2,6 +2,7 @@
  * ReadResponse of exchange.proto as bytes, by hand: the data is copied once, into the message.
  * Decoding is the generated code's, which hands out slices.
  */
+import { varintSize, writeVarint } from "./varint.ts";
 
 /** The methods of the Exchange service whose messages are Buffers on both sides. */
 export const RAW_METHODS: ReadonlySet<string> = new Set(["read"]);
@@ -26,21 +27,4 @@ export function encodeReadResponse(data: Uint8Array, elementCount: number): Buff
   message[at] = ELEMENT_COUNT_TAG;
   writeVarint(message, at + 1, elementCount);
   return message;
-}
-
-function varintSize(value: number): number {
-  let size = 1;
-  for (let rest = Math.floor(value / 128); rest > 0; rest = Math.floor(rest / 128)) size++;
-  return size;
-}
-
-function writeVarint(target: Uint8Array, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest >= 128) {
-    target[at++] = (rest % 128) | 128;
-    rest = Math.floor(rest / 128);
-  }
-  target[at++] = rest;
-  return at;
 }

@@ -4,14 +4,15 @@
  *
  * Invariant: a read ends normally only after exactly the bytes and elements that the reference promises.
  */
-import * as grpc from "@grpc/grpc-js";
+import type * as grpc from "@grpc/grpc-js";
 import { ExchangeDefinition, ReadRequest, ReadResponse } from "../../../proto/gen/exchange.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
-import { asBuffer, CHANNEL_OPTIONS, fromStatus, type GenericService, serviceDefinition } from "../../base/grpc.ts";
+import { asBuffer, fromStatus, type GenericService } from "../../base/grpc.ts";
 import type { PartitionReader, PartitionRef } from "../task/ports.ts";
 import { RAW_METHODS } from "./encode-read-response.ts";
+import { ExchangeConnections } from "./exchange-connections.ts";
 import { LostPartitionError } from "./lost-partition-error.ts";
 import { verifyLength } from "./verify-length.ts";
 
@@ -24,33 +25,19 @@ export interface ExchangeClientInit {
 /** Waits before each further attempt to reach a worker; an attempt may itself take as long as a connect takes. */
 const RETRY_DELAYS_MS = [100, 300, 900];
 
-const EXCHANGE_CHANNEL_OPTIONS: grpc.ChannelOptions = {
-  ...CHANNEL_OPTIONS,
-  // The default of 64 KiB would need a round trip for each; credit bounds the bytes instead.
-  "grpc-node.flow_control_window": 1024 * 1024,
-  "grpc.initial_reconnect_backoff_ms": 50,
-  "grpc.max_reconnect_backoff_ms": 1_000,
-  // A worker whose machine vanished sends no FIN.
-  "grpc.keepalive_time_ms": 10_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-};
-
 type ReadCall = grpc.ClientDuplexStream<Buffer, Buffer>;
-type Channel = grpc.Client & { read(): ReadCall };
-
-const ExchangeStub = grpc.makeClientConstructor(
-  serviceDefinition(ExchangeDefinition as unknown as GenericService, RAW_METHODS),
-  ExchangeDefinition.fullName,
-);
+type ExchangeStub = grpc.Client & { read(): ReadCall };
 
 export { LocalOrRemoteReader } from "./local-or-remote-reader.ts";
 
 export class ExchangeClient implements PartitionReader {
   readonly #creditBytes: number;
   readonly #clock: Clock;
-  readonly #channels = new Map<string, Channel>();
+  readonly #connections = new ExchangeConnections<ExchangeStub>(
+    ExchangeDefinition as unknown as GenericService,
+    RAW_METHODS,
+  );
   readonly #calls = new Set<ReadCall>();
-  #closed = false;
 
   constructor(init: ExchangeClientInit) {
     this.#creditBytes = init.creditBytes;
@@ -77,8 +64,8 @@ export class ExchangeClient implements PartitionReader {
         const error = WeirError.from(failure);
         const delayMs = RETRY_DELAYS_MS[attempt];
         if (error.code !== "UNAVAILABLE") throw new LostPartitionError(ref, error.message, error.code, error);
-        if (received || delayMs === undefined || this.#closed) {
-          this.#forgetChannel(ref.exchangeAddress);
+        if (received || delayMs === undefined || this.#connections.isClosed) {
+          this.#connections.forget(ref.exchangeAddress);
           throw new LostPartitionError(ref, error.message, error.code, error);
         }
         await this.#clock.sleep(delayMs, signal);
@@ -88,7 +75,7 @@ export class ExchangeClient implements PartitionReader {
 
   async *#stream(ref: PartitionRef, signal: AbortSignal): AsyncGenerator<Chunk> {
     signal.throwIfAborted();
-    const call = this.#channel(ref.exchangeAddress).read();
+    const call = this.#connections.get(ref.exchangeAddress).read();
     const cancel = () => call.cancel();
     // Whoever iterates gets the failure; this one is for what comes after the end, by our own cancel.
     call.on("error", () => undefined);
@@ -115,29 +102,10 @@ export class ExchangeClient implements PartitionReader {
     throw new WeirError({ code: "DATA_LOSS", domain: "external", message: "The stream ended before the partition." });
   }
 
-  #channel(address: string): Channel {
-    if (this.#closed) throw new WeirError({ code: "CANCELLED", domain: "internal", message: "The worker is ending." });
-    let channel = this.#channels.get(address);
-    if (channel === undefined) {
-      const credentials = grpc.credentials.createInsecure();
-      channel = new ExchangeStub(address, credentials, EXCHANGE_CHANNEL_OPTIONS) as unknown as Channel;
-      this.#channels.set(address, channel);
-    }
-    return channel;
-  }
-
-  /** Streams that run on the channel go on; the next read opens another one. */
-  #forgetChannel(address: string): void {
-    this.#channels.get(address)?.close();
-    this.#channels.delete(address);
-  }
-
   /** Ends every read with an error, and every channel. Idempotent. */
   close(): Promise<void> {
-    this.#closed = true;
     for (const call of this.#calls) call.cancel();
-    for (const channel of this.#channels.values()) channel.close();
-    this.#channels.clear();
+    this.#connections.close();
     return Promise.resolve();
   }
 }

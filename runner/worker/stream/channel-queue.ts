@@ -48,7 +48,10 @@ const ITEM_OVERHEAD_BYTES = 64;
 export class ChannelQueue {
   readonly id: ChannelId;
   readonly capacityBytes: number;
-  #items: ChannelItem[] = [];
+  /** Those taken out are cleared, so that their bytes are not kept. */
+  #items: (ChannelItem | undefined)[] = [];
+  /** Beside each item the count of all that were ever put in, up to and with it. */
+  #sequences: number[] = [];
   #head = 0;
   #bytes = 0;
   #pushed = 0;
@@ -80,19 +83,21 @@ export class ChannelQueue {
     return this.#pushed;
   }
 
-  /** Items ever taken out, replaced watermarks included. */
+  /** Items ever taken out; a replaced watermark counts when the one that replaced it is taken. */
   get shiftedCount(): number {
     return this.#shifted;
   }
 
-  push(item: ChannelItem): void {
+  /** @param count how many items of the producer it stands for: the exchange joins small ones */
+  push(item: ChannelItem, count = 1): void {
     const last = this.#items.length - 1;
-    this.#pushed++;
+    this.#pushed += count;
     if (item.kind === "watermark" && last >= this.#head && this.#items[last]?.kind === "watermark") {
       this.#items[last] = item;
-      this.#shifted++;
+      this.#sequences[last] = this.#pushed;
     } else {
       this.#items.push(item);
+      this.#sequences.push(this.#pushed);
       this.#bytes += itemBytes(item);
     }
     this.onItem?.();
@@ -105,20 +110,21 @@ export class ChannelQueue {
   shift(): ChannelItem | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
-    this.#head++;
-    if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
+    this.#shifted = this.#sequences[this.#head] ?? 0;
+    this.#items[this.#head++] = undefined;
+    if (this.#head === this.#items.length || (this.#head > 1024 && this.#head * 2 > this.#items.length)) {
       this.#items = this.#items.slice(this.#head);
+      this.#sequences = this.#sequences.slice(this.#head);
       this.#head = 0;
     }
     this.#bytes -= itemBytes(item);
-    this.#shifted++;
     this.onRoom?.();
     return item;
   }
 
   /** What waits, oldest first, without taking it out: in-flight data of a snapshot. */
   items(): readonly ChannelItem[] {
-    return this.#items.slice(this.#head);
+    return this.#items.slice(this.#head) as ChannelItem[];
   }
 }
 
