@@ -5,22 +5,22 @@
  * Invariant: every attempt that it has started ends in exactly one of finished, failed, cancelled or lost, and what
  * an attempt wrote is released when nobody needs it.
  */
-import { Buffer } from "node:buffer";
 import { type WorkerMessage, TaskStateChange_State } from "../../proto/gen/worker.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import type { DatasetId, JobId, TaskAttemptId, WorkerId } from "../base/ids.ts";
-import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
+import type { DatasetId, JobId, TaskAttemptId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
-import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { BlockingSchedule, type InputPartition, type PlannedTask } from "./blocking-schedule.ts";
+import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import { type JobExecutor, type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
+import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { StreamingExecution } from "./streaming-execution.ts";
 import { choosePlacement } from "./task-placement.ts";
-import type { RegisteredWorker, WorkerListener, WorkerRegistry } from "./worker-registry.ts";
+import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
 
 export interface SchedulerInit {
-  readonly registry: WorkerRegistry;
+  readonly registry: WorkerDirectory;
   /** Partitions of a job that does not say. */
   readonly defaultParallelism: number;
   /** A job without any worker waits so long for one before it fails. */
@@ -32,20 +32,19 @@ export interface SchedulerInit {
 /** Input bytes of a subtask before a second harness is worth its start. */
 const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
 const MAX_TASK_ATTEMPTS = 4;
-const WORKER_CHECK_INTERVAL_MS = 500;
-/** A worker that does not answer is found by its heartbeat; the job does not wait for it. */
-const RELEASE_TIMEOUT_MS = 10_000;
 
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
-  readonly #jobs = new Map<JobId, JobExecution>();
+  readonly #jobs = new Map<JobId, Execution>();
 
   constructor(init: SchedulerInit) {
     this.#init = init;
   }
 
   async execute(run: JobRun, observer: JobObserver): Promise<JobOutcome> {
-    const execution = new JobExecution(this.#init, run, observer);
+    const execution: Execution = requiresStreaming(run.graph, run.settings)
+      ? new StreamingExecution(this.#init, run, observer)
+      : new JobExecution(this.#init, run, observer);
     this.#jobs.set(run.jobId, execution);
     try {
       return await execution.run();
@@ -67,18 +66,16 @@ export class Scheduler implements JobExecutor {
   }
 }
 
-class JobExecution implements WorkerListener {
+class JobExecution implements Execution, WorkerListener {
   readonly #init: SchedulerInit;
   readonly #run: JobRun;
   readonly #observer: JobObserver;
   readonly #schedule: BlockingSchedule;
   readonly #outcome = Promise.withResolvers<JobOutcome>();
   readonly #released = Promise.withResolvers<void>();
-  /** Workers that know the job. */
-  readonly #opened = new Map<WorkerId, RegisteredWorker>();
+  readonly #workers: JobWorkers;
   readonly #committed = new Map<TaskAttemptId, MonitoringInfoSet>();
   readonly #attempted = new MonitoringInfoSet();
-  readonly #waitingRelease = new Map<WorkerId, () => void>();
   readonly #abort = new AbortController();
   #ended = false;
 
@@ -86,6 +83,7 @@ class JobExecution implements WorkerListener {
     this.#init = init;
     this.#run = run;
     this.#observer = observer;
+    this.#workers = new JobWorkers(run, init.clock);
     const explicit = run.settings.parallelism;
     this.#schedule = new BlockingSchedule({
       graph: run.graph,
@@ -104,30 +102,17 @@ class JobExecution implements WorkerListener {
     const { registry } = this.#init;
     registry.listen(this);
     this.#observer.running();
-    this.#watchForWorkers().catch(() => undefined);
+    noWorkerFor(registry, this.#init.workerWaitMs, this.#init.clock, this.#abort.signal).then(
+      (message) => this.end({ kind: "failed", message }),
+      () => undefined,
+    );
     this.#advance();
     const outcome = await this.#outcome.promise;
     this.#abort.abort();
-    await this.#releaseWorkers();
+    await this.#workers.release();
     registry.unlisten(this);
     this.#released.resolve();
     return outcome;
-  }
-
-  /** Fails the job when there has been no worker for too long: none came, or all were lost. */
-  async #watchForWorkers(): Promise<void> {
-    const { registry, clock, workerWaitMs } = this.#init;
-    let lastSeenMs = clock.monotonicMs();
-    for (;;) {
-      await clock.sleep(WORKER_CHECK_INTERVAL_MS, this.#abort.signal);
-      const now = clock.monotonicMs();
-      if (registry.workers.length > 0) lastSeenMs = now;
-      else if (now - lastSeenMs >= workerWaitMs)
-        this.end({
-          kind: "failed",
-          message: `There has been no worker for ${workerWaitMs / 1000} s. Start one with "weir worker --coordinator HOST:PORT", or serve with --workers 1 or more.`,
-        });
-    }
   }
 
   end(outcome: JobOutcome): void {
@@ -147,14 +132,14 @@ class JobExecution implements WorkerListener {
     for (;;) {
       const [task] = this.#schedule.ready(1);
       if (task === undefined) return;
-      const worker = choosePlacement(task, workers, this.#opened, this.#schedule.running());
+      const worker = choosePlacement(task, workers, this.#workers.opened, this.#schedule.running());
       if (worker === undefined) return;
       this.#deploy(task, worker);
     }
   }
 
   #deploy(task: PlannedTask, worker: RegisteredWorker): void {
-    this.#open(worker);
+    this.#workers.open(worker);
     this.#schedule.started(task, worker.workerId);
     this.#init.log.debug({ job: this.#run.jobId, task: task.attemptId, worker: worker.workerId }, task.vertex.name);
     worker.send({
@@ -173,7 +158,7 @@ class JobExecution implements WorkerListener {
   }
 
   #ref(input: InputPartition) {
-    const holder = this.#opened.get(input.workerId);
+    const holder = this.#workers.opened.get(input.workerId);
     return {
       datasetId: input.datasetId,
       index: input.index,
@@ -185,44 +170,17 @@ class JobExecution implements WorkerListener {
     };
   }
 
-  #open(worker: RegisteredWorker): void {
-    if (this.#opened.has(worker.workerId)) return;
-    this.#opened.set(worker.workerId, worker);
-    const run = this.#run;
-    worker.send({
-      $case: "openJob",
-      value: {
-        jobId: run.jobId,
-        jobName: run.jobName,
-        executionGraph: encodeExecutionGraph(run.graph),
-        pipelineOptions: run.pipelineOptionsBytes,
-        retrievalToken: run.retrievalToken,
-        artifactAddress: run.artifactAddress,
-        maxParallelism: run.settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM,
-        sdkWorkerParallelism: Math.max(1, run.settings.sdkWorkerParallelism),
-        settings: Buffer.from(
-          JSON.stringify({
-            maxBundleElements: Math.max(1, run.settings.maxBundleSize),
-            loopback: run.settings.environmentType === "LOOPBACK",
-          }),
-        ),
-      },
+  #release(attemptIds: readonly TaskAttemptId[]): void {
+    if (attemptIds.length === 0) return;
+    this.#workers.send({
+      $case: "releaseDatasets",
+      value: { jobId: this.#run.jobId, taskAttemptIds: [...attemptIds] },
     });
   }
 
-  #release(attemptIds: readonly TaskAttemptId[]): void {
-    if (attemptIds.length === 0) return;
-    for (const worker of this.#opened.values())
-      worker.send({
-        $case: "releaseDatasets",
-        value: { jobId: this.#run.jobId, taskAttemptIds: [...attemptIds] },
-      });
-  }
-
   #cancel(attemptIds: readonly TaskAttemptId[]): void {
-    for (const worker of this.#opened.values())
-      for (const taskAttemptId of attemptIds)
-        worker.send({ $case: "cancelTask", value: { jobId: this.#run.jobId, taskAttemptId } });
+    for (const taskAttemptId of attemptIds)
+      this.#workers.send({ $case: "cancelTask", value: { jobId: this.#run.jobId, taskAttemptId } });
     this.#release(attemptIds);
   }
 
@@ -231,8 +189,7 @@ class JobExecution implements WorkerListener {
   }
 
   workerLost(worker: RegisteredWorker, reason: string): void {
-    this.#waitingRelease.get(worker.workerId)?.();
-    if (!this.#opened.delete(worker.workerId) || this.#ended) return;
+    if (!this.#workers.lost(worker.workerId) || this.#ended) return;
     const decision = this.#schedule.workerLost(worker.workerId);
     if (decision.kind === "exhausted") {
       const times = `${MAX_TASK_ATTEMPTS} workers were lost while they ran ${decision.name}`;
@@ -260,10 +217,9 @@ class JobExecution implements WorkerListener {
           this.#observer.message(messageImportance(message.value.importance), message.value.text);
         break;
       case "jobReleased":
-        if (message.value.jobId === this.#run.jobId) this.#waitingRelease.get(worker.workerId)?.();
+        if (message.value.jobId === this.#run.jobId) this.#workers.answered(worker.workerId);
         break;
-      case "register":
-      case "heartbeat":
+      default:
         break;
     }
   }
@@ -319,17 +275,5 @@ class JobExecution implements WorkerListener {
       if (infos !== undefined) committed.mergeAll(infos);
     }
     this.#observer.metrics(this.#attempted.encoded(), committed.encoded());
-  }
-
-  /** Ends the job on its workers: harnesses are gone when they answer. */
-  async #releaseWorkers(): Promise<void> {
-    await Promise.all(
-      [...this.#opened.values()].map((worker) => {
-        const answered = Promise.withResolvers<void>();
-        this.#waitingRelease.set(worker.workerId, answered.resolve);
-        worker.send({ $case: "releaseJob", value: { jobId: this.#run.jobId } });
-        return Promise.race([answered.promise, this.#init.clock.sleep(RELEASE_TIMEOUT_MS)]);
-      }),
-    );
   }
 }

@@ -1,0 +1,23 @@
+/**
+ * Which engine runs a job: the blocking one, stage by stage over sealed partitions, or the streaming one, all tasks at
+ * once over channels.
+ */
+import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import { executionMode } from "../graph/execution-mode.ts";
+import type { JobOutcome } from "./job-executor.ts";
+import type { JobSettings } from "./job-settings.ts";
+
+/** One job that runs on either engine. */
+export interface Execution {
+  /** Runs the job to its end and resolves when its workers have let go of it. Never rejects. */
+  run(): Promise<JobOutcome>;
+  /** Ends it; the first outcome counts. */
+  end(outcome: JobOutcome): void;
+  /** Resolves when the job holds nothing any more. */
+  readonly released: Promise<void>;
+}
+
+/** True when the blocking engine cannot run the job, or the user wants it to stream. */
+export function requiresStreaming(graph: ExecutionGraph, { streaming }: JobSettings): boolean {
+  return executionMode(graph, { streaming }) === "streaming";
+}

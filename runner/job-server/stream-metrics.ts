@@ -1,0 +1,72 @@
+/**
+ * The metrics of a streaming job: the sums over its tasks, each of which tells its own from time to time, all of them
+ * since it began (a restored task goes on from its snapshot's).
+ *
+ * Committed ones are those of the current execution attempt; attempted ones count what earlier attempts did, too.
+ * Summing up is not free, so it is done at most once in a while, and when the job asks for it.
+ */
+import type { TaskMetrics } from "../../proto/gen/worker.ts";
+import type { Clock } from "../base/clock.ts";
+import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+import type { JobObserver } from "./job-executor.ts";
+import { type TaskKey, taskKey } from "./streaming-plan.ts";
+
+const PUBLISH_INTERVAL_MS = 200;
+
+export class StreamMetrics {
+  readonly #observer: JobObserver;
+  readonly #clock: Clock;
+  readonly #tasks = new Map<
+    TaskKey,
+    { readonly committed: MonitoringInfoSet; readonly attempted: MonitoringInfoSet }
+  >();
+  /** Of attempts that are over. */
+  readonly #earlier = new MonitoringInfoSet();
+  #executionAttempt = 0;
+  #publishedMs = -Infinity;
+  #dirty = false;
+
+  constructor(observer: JobObserver, clock: Clock) {
+    this.#observer = observer;
+    this.#clock = clock;
+  }
+
+  /** Begins an execution attempt; messages of others are dropped. */
+  reset(executionAttempt: number): void {
+    for (const { attempted } of this.#tasks.values()) this.#earlier.mergeAll(attempted);
+    this.#tasks.clear();
+    this.#executionAttempt = executionAttempt;
+  }
+
+  /** `taskAttemptId` is VERTEX.SUBTASK.EXECUTION_ATTEMPT. */
+  told(metrics: TaskMetrics): void {
+    const match = /^(.+)\.(\d+)\.(\d+)$/.exec(metrics.taskAttemptId);
+    if (match === null || Number(match[3]) !== this.#executionAttempt) return;
+    const decoded = (infos: readonly Uint8Array[]) => {
+      const set = new MonitoringInfoSet();
+      for (const info of infos) set.mergeEncoded(info);
+      return set;
+    };
+    this.#tasks.set(taskKey(match[1] ?? "", Number(match[2])), {
+      committed: decoded(metrics.committed),
+      attempted: decoded(metrics.attempted),
+    });
+    this.#dirty = true;
+    if (this.#clock.monotonicMs() - this.#publishedMs >= PUBLISH_INTERVAL_MS) this.publish();
+  }
+
+  /** Tells the observer what was not told yet. */
+  publish(): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    this.#publishedMs = this.#clock.monotonicMs();
+    const attempted = new MonitoringInfoSet();
+    const committed = new MonitoringInfoSet();
+    attempted.mergeAll(this.#earlier);
+    for (const task of this.#tasks.values()) {
+      attempted.mergeAll(task.attempted);
+      committed.mergeAll(task.committed);
+    }
+    this.#observer.metrics(attempted.encoded(), committed.encoded());
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * What is known of the tasks of a streaming job's current execution attempt: how far each has come and what it last
+ * said of itself. Pure.
+ *
+ * Invariant: a task's state moves RUNNING → FINISHED, and back only by a new execution attempt.
+ */
+import type { StreamTaskStatus } from "../../proto/gen/worker.ts";
+import type { WorkerId } from "../base/ids.ts";
+import type { PlacedTask, StreamingPlan, TaskKey } from "./streaming-plan.ts";
+
+/** For people: `weir explain`, and messages about what does not move. Plain data. */
+export interface TaskProgress {
+  readonly vertexId: string;
+  readonly vertexName: string;
+  readonly subtaskIndex: number;
+  readonly parallelism: number;
+  readonly workerId: WorkerId;
+  readonly state: "deployed" | "running" | "finished";
+  /** What the task last told; undefined before it has. */
+  readonly status: TaskStatus | undefined;
+}
+
+export interface TaskStatus {
+  /** Milliseconds since 1970, rounded to what a number can hold. */
+  readonly inputWatermark: number;
+  readonly outputWatermark: number;
+  /** What keeps the output watermark behind the input watermark; "" when nothing does. */
+  readonly holdKind: string;
+  readonly holdTransform: string;
+  readonly queuedBytes: number;
+  /** 0 when no bundle runs. */
+  readonly bundleAgeMs: number;
+}
+
+interface Entry {
+  readonly task: PlacedTask;
+  state: TaskProgress["state"];
+  status: TaskStatus | undefined;
+}
+
+export class StreamTaskTable {
+  #entries: ReadonlyMap<TaskKey, Entry> = new Map();
+  #unfinished = 0;
+  /** The most tasks that were finished in any attempt: more is progress. */
+  #mostFinished = 0;
+
+  /** Begins an execution attempt. */
+  reset(plan: StreamingPlan): void {
+    this.#entries = new Map(plan.tasks.map((task) => [task.key, { task, state: "deployed", status: undefined }]));
+    this.#unfinished = plan.tasks.length;
+  }
+
+  get allFinished(): boolean {
+    return this.#unfinished === 0;
+  }
+
+  isFinished(key: TaskKey): boolean {
+    return this.#entries.get(key)?.state === "finished";
+  }
+
+  running(key: TaskKey): void {
+    const entry = this.#entries.get(key);
+    if (entry?.state === "deployed") entry.state = "running";
+  }
+
+  /** @returns true when more tasks are finished than in any attempt before. */
+  finished(key: TaskKey): boolean {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.state === "finished") return false;
+    entry.state = "finished";
+    this.#unfinished--;
+    const count = this.#entries.size - this.#unfinished;
+    if (count <= this.#mostFinished) return false;
+    this.#mostFinished = count;
+    return true;
+  }
+
+  told(key: TaskKey, status: StreamTaskStatus): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    entry.status = {
+      inputWatermark: Number(status.inputWatermark),
+      outputWatermark: Number(status.outputWatermark),
+      holdKind: status.holdKind,
+      holdTransform: status.holdTransform,
+      queuedBytes: Number(status.queuedBytes),
+      bundleAgeMs: Number(status.bundleAgeMs),
+    };
+  }
+
+  /** In the plan's order. */
+  progress(): TaskProgress[] {
+    return [...this.#entries.values()].map(({ task, state, status }) => ({
+      vertexId: task.vertex.id,
+      vertexName: task.vertex.name,
+      subtaskIndex: task.deployment.subtaskIndex,
+      parallelism: task.deployment.parallelism,
+      workerId: task.workerId,
+      state,
+      status,
+    }));
+  }
+}

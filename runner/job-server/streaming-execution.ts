@@ -1,0 +1,246 @@
+/**
+ * Runs one streaming job: deploys all of its tasks at once, hears how they fare, and restarts all of them from the last
+ * complete checkpoint, or from the beginning, when one of them or a worker is lost.
+ *
+ * Each deployment is an execution attempt: messages of earlier ones are dropped, here and on the workers. Within an
+ * attempt the execution is in one phase:
+ *   waiting (for a worker) → running → restarting (its tasks are cancelled; a pause) → running …
+ * and `ended` is reached from any of them, once.
+ */
+import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
+import { unreachable } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Execution } from "./executor-selection.ts";
+import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
+import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { RestartStrategy } from "./restart-strategy.ts";
+import { StreamMetrics } from "./stream-metrics.ts";
+import { StreamTaskTable, type TaskProgress } from "./stream-task-table.ts";
+import { planStreaming, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import { TestStreamDriver } from "./test-stream-driver.ts";
+import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
+
+export interface StreamingExecutionInit {
+  readonly registry: WorkerDirectory;
+  /** A job without any worker waits so long for one before it fails. */
+  readonly workerWaitMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+type Phase = "waiting" | "running" | "restarting" | "ended";
+
+export class StreamingExecution implements Execution, WorkerListener {
+  readonly #init: StreamingExecutionInit;
+  readonly #run: JobRun;
+  readonly #observer: JobObserver;
+  readonly #workers: JobWorkers;
+  readonly #tasks = new StreamTaskTable();
+  readonly #metrics: StreamMetrics;
+  readonly #restarts: RestartStrategy;
+  readonly #outcome = Promise.withResolvers<JobOutcome>();
+  readonly #released = Promise.withResolvers<void>();
+  readonly #abort = new AbortController();
+  #phase: Phase = "waiting";
+  #executionAttempt = 0;
+  #plan: StreamingPlan | undefined;
+  /** Chosen with the first deployment. */
+  #parallelism: number | undefined;
+  #driver: TestStreamDriver | undefined;
+
+  constructor(init: StreamingExecutionInit, run: JobRun, observer: JobObserver) {
+    this.#init = init;
+    this.#run = run;
+    this.#observer = observer;
+    this.#workers = new JobWorkers(run, init.clock);
+    this.#metrics = new StreamMetrics(observer, init.clock);
+    this.#restarts = new RestartStrategy(run.settings);
+  }
+
+  get released(): Promise<void> {
+    return this.#released.promise;
+  }
+
+  /** How far each task has come. */
+  get progress(): readonly TaskProgress[] {
+    return this.#tasks.progress();
+  }
+
+  async run(): Promise<JobOutcome> {
+    const { registry, workerWaitMs, clock } = this.#init;
+    registry.listen(this);
+    noWorkerFor(registry, workerWaitMs, clock, this.#abort.signal).then(
+      (message) => this.end({ kind: "failed", message }),
+      () => undefined,
+    );
+    this.#deploy();
+    const outcome = await this.#outcome.promise;
+    await this.#workers.release();
+    registry.unlisten(this);
+    this.#released.resolve();
+    return outcome;
+  }
+
+  end(outcome: JobOutcome): void {
+    if (this.#phase === "ended") return;
+    this.#phase = "ended";
+    this.#endAttempt();
+    this.#abort.abort();
+    this.#metrics.publish();
+    this.#outcome.resolve(outcome);
+  }
+
+  /** Begins an execution attempt, if there is a worker. */
+  #deploy(): void {
+    const { graph, jobId, settings } = this.#run;
+    const { registry, clock, log } = this.#init;
+    const workers = registry.workers;
+    if (workers.length === 0) {
+      this.#phase = "waiting";
+      return;
+    }
+    this.#parallelism ??= streamingParallelism(graph, settings, workers.length);
+    const plan = planStreaming({ graph, parallelism: this.#parallelism, workers });
+    const executionAttempt = ++this.#executionAttempt;
+    this.#plan = plan;
+    this.#phase = "running";
+    this.#tasks.reset(plan);
+    this.#metrics.reset(executionAttempt);
+    log.debug({ job: jobId, executionAttempt, tasks: plan.tasks.length, workers: plan.byWorker.size }, "deploying");
+    const hosts = workers.filter(({ workerId }) => plan.byWorker.has(workerId));
+    for (const worker of hosts) {
+      this.#workers.open(worker);
+      const tasks = [...(plan.byWorker.get(worker.workerId) ?? [])];
+      worker.send({
+        $case: "deployStreamTasks",
+        value: { jobId, executionAttempt, tasks, checkpointDirectory: "" },
+      });
+    }
+    this.#observer.running();
+    if (plan.testStreams.length > 0) {
+      const testStreamWorkers = new Set(plan.testStreams.map(({ workerId }) => workerId));
+      this.#driver = new TestStreamDriver({ jobId, executionAttempt, workers: hosts, testStreamWorkers, clock });
+      void this.#driver.run();
+    }
+    if (this.#tasks.allFinished) this.end({ kind: "done" });
+  }
+
+  /** What belongs to the current attempt ends with it. */
+  #endAttempt(): void {
+    this.#driver?.close();
+    this.#driver = undefined;
+  }
+
+  /** @param cause what has happened, as a sentence without its full stop. */
+  #restart(cause: string, giveUp: (restarts: number) => string): void {
+    const decision = this.#restarts.failed();
+    if (decision.kind === "give-up") {
+      this.end({ kind: "failed", message: giveUp(decision.restarts) });
+      return;
+    }
+    const { delayMs, restart, maxRestarts } = decision;
+    this.#phase = "restarting";
+    this.#endAttempt();
+    this.#workers.send({
+      $case: "cancelStreamTasks",
+      value: { jobId: this.#run.jobId, executionAttempt: this.#executionAttempt },
+    });
+    const from = "the beginning";
+    this.#observer.message(
+      "WARNING",
+      `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (restart ${restart} of ${maxRestarts}).`,
+    );
+    this.#init.clock.sleep(delayMs, this.#abort.signal).then(
+      () => this.#deploy(),
+      () => undefined,
+    );
+  }
+
+  workerJoined(): void {
+    if (this.#phase === "waiting") this.#deploy();
+  }
+
+  workerLost(worker: RegisteredWorker, reason: string): void {
+    const knewJob = this.#workers.lost(worker.workerId);
+    if (!knewJob || this.#phase !== "running" || this.#plan?.byWorker.has(worker.workerId) !== true) return;
+    this.#restart(
+      `Worker ${worker.workerId} is lost (${reason})`,
+      (restarts) =>
+        `The job lost a worker again after ${count(restarts, "restart")}, the last one ${worker.workerId} (${reason}). Does its user code end the worker, or use up the machine's memory?`,
+    );
+  }
+
+  workerMessage(worker: RegisteredWorker, message: NonNullable<WorkerMessage["message"]>): void {
+    if (!("jobId" in message.value) || message.value.jobId !== this.#run.jobId) return;
+    switch (message.$case) {
+      case "streamTask":
+        this.#onTask(message.value);
+        break;
+      case "metrics":
+        if (this.#phase !== "ended") this.#metrics.told(message.value);
+        break;
+      case "jobMessage":
+        this.#observer.message(messageImportance(message.value.importance), message.value.text);
+        break;
+      case "jobReleased":
+        this.#workers.answered(worker.workerId);
+        break;
+      case "streamProbeReply":
+        this.#driver?.replied(worker.workerId, message.value);
+        break;
+      case "setProcessingTime":
+        if (message.value.executionAttempt === this.#executionAttempt)
+          this.#driver?.setProcessingTime(message.value.nowMs);
+        break;
+      // Of the blocking engine, or not for a job.
+      case "taskState":
+      case "checkpointAck":
+      case "register":
+      case "heartbeat":
+        break;
+      default:
+        unreachable(message);
+    }
+  }
+
+  #onTask(change: StreamTaskChange): void {
+    if (this.#phase !== "running" || change.executionAttempt !== this.#executionAttempt) return;
+    const key = taskKey(change.vertexId, change.subtaskIndex);
+    if (change.status !== undefined) this.#tasks.told(key, change.status);
+    switch (change.state) {
+      case StreamTaskChange_State.RUNNING:
+        this.#tasks.running(key);
+        break;
+      case StreamTaskChange_State.FINISHED:
+        if (this.#tasks.finished(key)) this.#restarts.progressed();
+        if (this.#plan?.testStreams.every((task) => this.#tasks.isFinished(task.key)) === true) this.#driver?.close();
+        if (this.#tasks.allFinished) this.end({ kind: "done" });
+        break;
+      case StreamTaskChange_State.FAILED:
+        this.#onFailed(change);
+        break;
+      case StreamTaskChange_State.UNSPECIFIED:
+        break;
+    }
+  }
+
+  #onFailed({ vertexId, subtaskIndex, failure }: StreamTaskChange): void {
+    const name = this.#run.graph.vertices.find(({ id }) => id === vertexId)?.name ?? vertexId;
+    const message = failure?.message ?? `A task of ${name} failed and did not say why.`;
+    const retriable = failure !== undefined && failure.retry && !failure.environmentLost;
+    // A user who asks for restarts gets them for failures of the pipeline too, as in Flink.
+    const asked = (this.#run.settings.numberOfExecutionRetries ?? 0) > 0 && failure?.environmentLost !== true;
+    if (!retriable && !asked) {
+      this.end({ kind: "failed", message });
+      return;
+    }
+    this.#restart(`Subtask ${subtaskIndex} of ${name} failed: ${message.replace(/\.$/, "")}`, (restarts) =>
+      restarts === 0 ? message : `The job failed again after ${count(restarts, "restart")}, the last time: ${message}`,
+    );
+  }
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,174 @@
+/**
+ * Lays out the tasks of a streaming job: how many subtasks each vertex has, which worker runs which, and which
+ * channels connect them. Pure.
+ *
+ * Channels. A dataset has one OutputEdge for each vertex that reads it, as main input or side input. The producer's
+ * subtask routes each element to one of the edge's `consumerParallelism` channels by the dataset's partitioner:
+ * - `forward`: the consumer's subtask of the same index; no other channel of the edge exists,
+ * - `hash`: the subtask that owns the key group of the encoded key,
+ * - `rebalance`: any,
+ * - `broadcast`: all of them.
+ * Correspondingly an input has a channel from each subtask of the producer, and from one only when it is `forward`.
+ *
+ * Invariants: vertices that are joined by `forward` have the same parallelism; the parallelism of a job never
+ * changes while it runs, so that a snapshot fits the tasks that it is restored to.
+ */
+import type { InputChannel, OutputEdge, SnapshotFile, StreamTaskDeployment } from "../../proto/gen/worker.ts";
+import { assert, present } from "../base/assert.ts";
+import type { DatasetId, VertexId, WorkerId } from "../base/ids.ts";
+import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
+import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
+import type { JobSettings } from "./job-settings.ts";
+
+/** VERTEX.SUBTASK: names a task in all execution attempts of its job. */
+export type TaskKey = string & { readonly taskKey: true };
+
+export function taskKey(vertexId: string, subtaskIndex: number): TaskKey {
+  return `${vertexId}.${subtaskIndex}` as TaskKey;
+}
+
+/** What a plan needs of a worker. */
+export interface PlanWorker {
+  readonly workerId: WorkerId;
+  readonly exchangeAddress: string;
+}
+
+export interface PlacedTask {
+  readonly key: TaskKey;
+  readonly vertex: VertexSpec;
+  readonly workerId: WorkerId;
+  readonly deployment: StreamTaskDeployment;
+}
+
+export interface StreamingPlan {
+  readonly tasks: readonly PlacedTask[];
+  /** Workers that run a task. */
+  readonly byWorker: ReadonlyMap<WorkerId, readonly StreamTaskDeployment[]>;
+  /** Workers with a task that has no input channel: where barriers begin. */
+  readonly sourceWorkers: ReadonlySet<WorkerId>;
+  /** Tasks of TestStreams. */
+  readonly testStreams: readonly PlacedTask[];
+}
+
+export interface StreamingPlanInit {
+  readonly graph: ExecutionGraph;
+  /** Of vertices that can run in parallel. */
+  readonly parallelism: number;
+  /** At least one. Placement follows their order. */
+  readonly workers: readonly PlanWorker[];
+  /** Files that a task goes on from; empty: from the beginning. */
+  readonly restore?: (key: TaskKey) => readonly SnapshotFile[];
+}
+
+/** Subtasks of a vertex of the job that may have several. */
+export function streamingParallelism(graph: ExecutionGraph, settings: JobSettings, workerCount: number): number {
+  const limit = settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM;
+  if (settings.parallelism !== undefined) return Math.min(settings.parallelism, limit);
+  // A harness that the user runs is one process: more subtasks would only share it.
+  const type = settings.environmentType;
+  const external = Object.values(graph.environments).some(({ urn }) => urn === "beam:env:external:v1");
+  if (type === "LOOPBACK" || type === "EXTERNAL" || external) return 1;
+  return Math.max(1, Math.min(workerCount, limit));
+}
+
+/** True for a TestStream's vertex. */
+export function isTestStream(vertex: VertexSpec): boolean {
+  return vertex.head.kind === "test-stream";
+}
+
+export function planStreaming(init: StreamingPlanInit): StreamingPlan {
+  const { graph, workers, restore = () => [] } = init;
+  assert(workers.length > 0, "tasks need a worker");
+  const parallelismOf = vertexParallelism(graph, init.parallelism);
+  const edgesOf = outputEdges(graph, parallelismOf);
+  const workerOf = (subtaskIndex: number) => present(workers[subtaskIndex % workers.length], "a worker");
+  const tasks = graph.vertices.flatMap((vertex) => {
+    const parallelism = present(parallelismOf.get(vertex.id), "the vertex's parallelism");
+    return Array.from({ length: parallelism }, (_, subtaskIndex): PlacedTask => {
+      const key = taskKey(vertex.id, subtaskIndex);
+      const deployment: StreamTaskDeployment = {
+        vertexId: vertex.id,
+        subtaskIndex,
+        parallelism,
+        inputs: inputsOf(vertex).flatMap((datasetId) =>
+          inputChannels(graph, datasetId, subtaskIndex, parallelismOf, workerOf),
+        ),
+        outputs: edgesOf.get(vertex.id) ?? [],
+        restore: [...restore(key)],
+      };
+      return { key, vertex, workerId: workerOf(subtaskIndex).workerId, deployment };
+    });
+  });
+  const byWorker = new Map<WorkerId, StreamTaskDeployment[]>();
+  const sourceWorkers = new Set<WorkerId>();
+  for (const { workerId, deployment } of tasks) {
+    byWorker.set(workerId, [...(byWorker.get(workerId) ?? []), deployment]);
+    if (deployment.inputs.length === 0) sourceWorkers.add(workerId);
+  }
+  return { tasks, byWorker, sourceWorkers, testStreams: tasks.filter(({ vertex }) => isTestStream(vertex)) };
+}
+
+/** Datasets of its main input and of its side inputs, each once. */
+function inputsOf(vertex: VertexSpec): DatasetId[] {
+  const side = vertex.stage?.sideInputs.flatMap((input) => input.datasets) ?? [];
+  return [...new Set([...vertex.inputs, ...side])];
+}
+
+/** One subtask for a vertex that must not run in parallel, and for all that `forward` joins it with. */
+function vertexParallelism(graph: ExecutionGraph, parallelism: number): ReadonlyMap<VertexId, number> {
+  const groupOf = new Map<VertexId, Set<VertexId>>(graph.vertices.map(({ id }) => [id, new Set([id])]));
+  for (const vertex of graph.vertices) {
+    for (const datasetId of inputsOf(vertex)) {
+      const { partitioner, producer } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
+      if (partitioner !== "forward") continue;
+      const into = present(groupOf.get(producer), `producer of dataset ${datasetId}`);
+      const from = present(groupOf.get(vertex.id), "the vertex's group");
+      if (into === from) continue;
+      for (const id of from) {
+        into.add(id);
+        groupOf.set(id, into);
+      }
+    }
+  }
+  const single = new Set<Set<VertexId>>();
+  for (const vertex of graph.vertices)
+    if (vertex.singleton || vertex.head.kind === "impulse" || isTestStream(vertex))
+      single.add(present(groupOf.get(vertex.id), "the vertex's group"));
+  return new Map(
+    graph.vertices.map(({ id }) => [id, single.has(present(groupOf.get(id), "its group")) ? 1 : parallelism]),
+  );
+}
+
+function outputEdges(
+  graph: ExecutionGraph,
+  parallelismOf: ReadonlyMap<VertexId, number>,
+): ReadonlyMap<VertexId, OutputEdge[]> {
+  const edges = new Map<VertexId, OutputEdge[]>();
+  for (const consumer of graph.vertices) {
+    for (const datasetId of inputsOf(consumer)) {
+      const { producer } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
+      const consumerParallelism = present(parallelismOf.get(consumer.id), "the consumer's parallelism");
+      const edge: OutputEdge = { datasetId, consumerVertexId: consumer.id, consumerParallelism };
+      edges.set(producer, [...(edges.get(producer) ?? []), edge]);
+    }
+  }
+  return edges;
+}
+
+function inputChannels(
+  graph: ExecutionGraph,
+  datasetId: DatasetId,
+  subtaskIndex: number,
+  parallelismOf: ReadonlyMap<VertexId, number>,
+  workerOf: (subtaskIndex: number) => PlanWorker,
+): InputChannel[] {
+  const { producer, partitioner } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
+  const producers = present(parallelismOf.get(producer), `producer of dataset ${datasetId}`);
+  const all = Array.from({ length: producers }, (_, index) => index);
+  return all
+    .filter((index) => partitioner !== "forward" || index === subtaskIndex)
+    .map((producerSubtask) => {
+      const { workerId, exchangeAddress } = workerOf(producerSubtask);
+      return { datasetId, producerSubtask, producerWorkerId: workerId, exchangeAddress };
+    });
+}
