@@ -214,7 +214,7 @@ export interface VertexSpec {
   readonly headOutputs: readonly DatasetId[];
   /** True when elements of a key must meet in one subtask: grouping, user state, timers. */
   readonly keyed: boolean;
-  /** A vertex that must not run in parallel: impulse, TestStream. */
+  /** A vertex that must not run in parallel: impulse, TestStream, what decodes a TestStream's elements. */
   readonly singleton: boolean;
 }
 

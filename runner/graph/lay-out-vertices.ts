@@ -20,6 +20,8 @@ export interface VertexDraft {
   /** The runner transform at its head; undefined where it reads. */
   readonly head: PlanNode | undefined;
   readonly stage: FusedStage | undefined;
+  /** Reads a TestStream: in one subtask, so that the elements of an event stay in their order. */
+  readonly followsTestStream: boolean;
   inputs: readonly DatasetDraft[];
   sideInputs: readonly {
     readonly node: PlanNode;
@@ -42,7 +44,8 @@ export function layOutVertices(plan: Plan, fused: FusedPlan): VertexLayout {
   const vertexOf = new Map<PlanNode | FusedStage, VertexDraft>();
   const vertices: VertexDraft[] = [];
   const addVertex = (key: PlanNode | FusedStage, head: PlanNode | undefined, stage: FusedStage | undefined): void => {
-    const vertex: VertexDraft = { head, stage, inputs: [], sideInputs: [], outputs: [] };
+    const followsTestStream = producerOf.get(stage?.inputId ?? "")?.kind === "test-stream";
+    const vertex: VertexDraft = { head, stage, followsTestStream, inputs: [], sideInputs: [], outputs: [] };
     vertexOf.set(key, vertex);
     vertices.push(vertex);
   };
@@ -110,7 +113,7 @@ export function layOutVertices(plan: Plan, fused: FusedPlan): VertexLayout {
 
 /** A vertex whose one subtask produces everything. */
 export function isSingleton(vertex: VertexDraft): boolean {
-  return vertex.head?.kind === "impulse" || vertex.head?.kind === "test-stream";
+  return vertex.head?.kind === "impulse" || vertex.head?.kind === "test-stream" || vertex.followsTestStream;
 }
 
 interface Use {

@@ -83,7 +83,7 @@ class Expiring(beam.DoFn):
   EXPIRY = userstate.TimerSpec('expiry', TimeDomain.WATERMARK)
 
   def process(self, element, low, last=beam.DoFn.StateParam(LAST), expiry=beam.DoFn.TimerParam(EXPIRY)):
-    last.write(element[1] + low)
+    last.write(element[1] + low[1])
     expiry.set(5)
 
   @userstate.on_timer(EXPIRY)
@@ -220,7 +220,8 @@ def test_stream(p):
       [(Odd(1), 1)]).advance_watermark_to_infinity()
   pairs |= beam.WindowInto(window.FixedWindows(10))
   pairs |= 'Typed' >> beam.Map(lambda kv: kv).with_output_types(tuple[Odd, int])
-  low = p | beam.Create([1])
+  # Of the same type, because Python may take the side input's for the main input's when it looks for the key's coder.
+  low = p | beam.Create([1]) | 'Low' >> beam.Map(lambda x: (Odd(x), x)).with_output_types(tuple[Odd, int])
   pairs | beam.ParDo(Expiring(), beam.pvalue.AsSingleton(low)) | 'Out' >> beam.Map(lambda x: x)
 
 
@@ -230,7 +231,11 @@ def test_stream_tags(p):
   for tag in ('letters', 'numbers', 'unread'):
     stream = stream.add_elements([('a', 1)], tag=tag).advance_watermark_to_infinity(tag=tag)
   outputs = p | stream
-  (outputs['letters'], outputs['numbers']) | beam.Flatten() | beam.GroupByKey() | 'Out' >> beam.Map(lambda x: x)
+  (
+      (outputs['letters'], outputs['numbers']) | beam.Flatten()
+      | beam.WindowInto(trigger=trigger.Repeatedly(trigger.AfterCount(1)), windowfn=window.GlobalWindows(),
+                        accumulation_mode=trigger.AccumulationMode.DISCARDING)
+      | beam.GroupByKey() | 'Out' >> beam.Map(lambda x: x))
 
 
 def grouped_stateful(p):

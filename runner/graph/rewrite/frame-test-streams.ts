@@ -19,7 +19,7 @@ import {
 import { CODER_URN, URN } from "../urns.ts";
 import type { WireCoders } from "../wire-coders.ts";
 
-/** Expects nodes sorted by dependency, and leaves them so. Outputs that nobody reads are left out. */
+/** Expects nodes sorted by dependency, and leaves them so. What nobody reads nobody decodes. */
 export function frameTestStreams(plan: Plan, coders: WireCoders): void {
   plan.nodes = plan.nodes.flatMap((node) => (node.kind === "test-stream" ? frame(plan, coders, node) : [node]));
 }
@@ -37,7 +37,8 @@ function frame(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
   const { coderId } = testStreamPayload(node);
   const framed = coders.of(`${coderId}:framed`, CODER_URN.lengthPrefix, [coderId]);
   const outputs: Record<string, string> = {};
-  const identities = sortedEntries(node.proto.outputs).map(([tag, outputId]) => {
+  const isRead = new Set(plan.nodes.flatMap((reader) => Object.values(reader.proto.inputs)));
+  const identities = sortedEntries(node.proto.outputs).flatMap(([tag, outputId]) => {
     const output = pcollectionOf(plan, outputId);
     const name = `${node.proto.uniqueName}/Decode/${tag}`;
     const framedId = unusedId(plan.pcollections, `${outputId}/Framed`);
@@ -47,6 +48,7 @@ function frame(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
       coderId: framed,
     });
     outputs[tag] = framedId;
+    if (!isRead.has(outputId)) return [];
     const identity = {
       ...node.proto,
       uniqueName: name,
@@ -55,7 +57,7 @@ function frame(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
       inputs: { in: framedId },
       outputs: { out: outputId },
     };
-    return makeNode(plan, `${node.id}/Decode/${tag}`, identity, "sdk");
+    return [makeNode(plan, `${node.id}/Decode/${tag}`, identity, "sdk")];
   });
   return [makeNode(plan, node.id, { ...node.proto, outputs }), ...identities];
 }
