@@ -6,6 +6,7 @@ import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { randomHex } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../../proto/gen/worker.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -14,7 +15,10 @@ import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
 import type { PartitionStore } from "../state/partition-store.ts";
 import type { SideInputStore } from "../state/side-input-store.ts";
 import type { HarnessConnection } from "./task/harness-connection.ts";
-import { HarnessPool } from "./harness-pool.ts";
+import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
+import { openTaskRows } from "./stream/open-task-rows.ts";
+import { StreamJob } from "./stream/stream-job.ts";
+import type { Channels } from "./stream/stream-ports.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import { type TaskDeployment, type TaskEnvironment, type TaskResult, TaskRunner } from "./task/task-runner.ts";
@@ -31,6 +35,7 @@ export interface JobDescription {
   readonly maxParallelism: number;
   readonly sdkWorkerParallelism: number;
   readonly maxBundleElements: number;
+  readonly maxBundleTimeMs: number;
   readonly loopback: boolean;
 }
 
@@ -44,6 +49,8 @@ export interface WorkerJobInit {
   readonly store: PartitionStore;
   readonly sideInputs: SideInputStore;
   readonly reader: PartitionReader;
+  readonly channels: Channels;
+  readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
   readonly onConnection: (connection: HarnessConnection, environmentId: string) => void;
   readonly onGone: (harnessId: HarnessId) => void;
   readonly clock: Clock;
@@ -54,6 +61,8 @@ export interface WorkerJobInit {
 const HARNESS_CONNECT_TIMEOUT_MS = 300_000;
 const ENVIRONMENT_WAIT_MS = 30_000;
 const SPLIT_AFTER_MS = 1_000;
+/** Of a streaming task: input that waits for its bundle, beside the bundle that runs. */
+const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 
 function cancelled(message: string): WeirError {
   return new WeirError({ code: "CANCELLED", domain: "internal", message });
@@ -69,6 +78,7 @@ export class WorkerJob {
   readonly #pools = new Map<string, HarnessPool>();
   readonly #tasks = new Map<TaskAttemptId, RunningTask>();
   readonly #descriptors = new Map<string, ProcessBundleDescriptor>();
+  #stream: StreamJob | undefined;
 
   constructor(init: WorkerJobInit) {
     this.#init = init;
@@ -129,6 +139,71 @@ export class WorkerJob {
   /** Stops the attempt; its run rejects. Does not wait. */
   cancel(attemptId: TaskAttemptId): void {
     this.#tasks.get(attemptId)?.abort.abort(cancelled("The attempt was taken back."));
+  }
+
+  /** A message about the job's streaming tasks. @returns false when it is none. */
+  onStreamMessage(message: NonNullable<CoordinatorMessage["message"]>): boolean {
+    switch (message.$case) {
+      case "deployStreamTasks":
+        this.#stream ??= this.#openStream();
+        void this.#stream.deploy(message.value);
+        return true;
+      case "cancelStreamTasks":
+        void this.#stream?.cancel(message.value.executionAttempt);
+        return true;
+      case "streamProbe":
+        this.#stream?.probe(message.value.executionAttempt, message.value.probeId);
+        return true;
+      case "advanceTestStream":
+        this.#stream?.advanceTestStream(message.value.executionAttempt);
+        return true;
+      case "setProcessingTime":
+        this.#stream?.setProcessingTime(message.value.executionAttempt, Number(message.value.nowMs));
+        return true;
+      case "triggerCheckpoint":
+        this.#stream?.trigger(message.value.executionAttempt, Number(message.value.checkpointId));
+        return true;
+      case "checkpointEnd": {
+        const { executionAttempt, checkpointId, complete } = message.value;
+        this.#stream?.checkpointEnded(executionAttempt, Number(checkpointId), complete);
+        return true;
+      }
+      case "drainJob":
+        this.#stream?.drain(message.value.executionAttempt);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #openStream(): StreamJob {
+    const { description, limits, clock, log, channels, send, spillDirectory } = this.#init;
+    return new StreamJob({
+      jobId: description.jobId,
+      channels,
+      channelCapacityBytes: limits.exchangeCreditBytes,
+      environment: {
+        jobId: description.jobId,
+        graph: description.graph,
+        maxParallelism: description.maxParallelism,
+        maxBundleElements: description.maxBundleElements,
+        maxBundleTimeMs: description.maxBundleTimeMs,
+        limits,
+        maxQueuedBytes: Math.min(MAX_QUEUED_BYTES, limits.bundleInputBytes),
+        clock,
+        log,
+        schedule: (run) => void setImmediate(run),
+        harness: (environmentId, lane, signal) => this.#pool(environmentId).lane(lane, signal),
+        descriptorId: (vertexId) => this.#descriptorId(vertexId as VertexId),
+        truncateDescriptorId: (vertexId) => `${this.#descriptorId(vertexId as VertexId)}/truncate`,
+        windowMerger: (vertex) => this.#windowMerger(vertex),
+      },
+      openRows: (request) => openTaskRows({ ...request, jobId: description.jobId, spillDirectory, limits }),
+      send,
+      isEnvironmentLost: (failure) => failure instanceof EnvironmentLostError,
+      clock,
+      log,
+    });
   }
 
   #taskEnvironment(task: TaskDeployment): TaskEnvironment {
@@ -198,6 +273,7 @@ export class WorkerJob {
   async close(): Promise<void> {
     const running = [...this.#tasks.values()];
     for (const task of running) task.abort.abort(cancelled("The job has ended."));
+    await this.#stream?.close();
     await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
     await Promise.all(running.map((task) => task.done));
     await this.#init.store.releaseJob(this.#init.description.jobId);

@@ -31,6 +31,7 @@ import { PartitionStore } from "../state/partition-store.ts";
 import { SideInputStore } from "../state/side-input-store.ts";
 import { ExchangeClient, LocalOrRemoteReader } from "./exchange/exchange-client.ts";
 import { exchangeService } from "./exchange/exchange-server.ts";
+import { StreamChannels } from "./exchange/stream-channels.ts";
 import { LostPartitionError } from "./exchange/lost-partition-error.ts";
 import { artifactRetrievalService } from "./fn-api/artifact-retrieval-service.ts";
 import { controlService, dataService, stateService } from "./fn-api/fn-api-services.ts";
@@ -82,6 +83,7 @@ export class Worker {
   #store: PartitionStore | undefined;
   #sideInputs: SideInputStore | undefined;
   #reader: PartitionReader | undefined;
+  #channels: StreamChannels | undefined;
 
   private constructor(init: WorkerInit) {
     this.#init = init;
@@ -120,7 +122,13 @@ export class Worker {
     );
     const client = this.#scope.own(new ExchangeClient({ creditBytes: limits.exchangeCreditBytes }));
     this.#reader = new LocalOrRemoteReader(workerId, store, client);
-    const exchange = await GrpcServer.open([exchangeService(store, { chunkBytes: limits.chunkBytes })], host, 0);
+    const channels = this.#scope.own(new StreamChannels({ workerId }));
+    this.#channels = channels;
+    const exchange = await GrpcServer.open(
+      [exchangeService(store, { chunkBytes: limits.chunkBytes }), channels.served],
+      host,
+      0,
+    );
     this.#scope.own(exchange);
     this.#exchangeAddress = exchange.address;
     const directory = {
@@ -216,6 +224,8 @@ export class Worker {
       case "releaseJob":
         void this.#releaseJob(message.value.jobId as JobId);
         break;
+      default:
+        this.#jobs.get(message.value.jobId as JobId)?.onStreamMessage(message);
     }
   }
 
@@ -240,6 +250,7 @@ export class Worker {
     const { limits, spillDirectory, launcher, clock, log, workerId } = this.#init;
     const settings = JSON.parse(new TextDecoder().decode(message.settings)) as {
       maxBundleElements: number;
+      maxBundleTimeMs?: number;
       loopback: boolean;
     };
     const job: WorkerJob = new WorkerJob({
@@ -254,6 +265,7 @@ export class Worker {
         maxParallelism: message.maxParallelism,
         sdkWorkerParallelism: Math.max(1, message.sdkWorkerParallelism),
         maxBundleElements: settings.maxBundleElements,
+        maxBundleTimeMs: Math.max(1, settings.maxBundleTimeMs ?? 1_000),
         loopback: settings.loopback,
       },
       limits,
@@ -263,6 +275,8 @@ export class Worker {
       store: present(this.#store, "the partition store"),
       sideInputs: present(this.#sideInputs, "the side input store"),
       reader: present(this.#reader, "the partition reader"),
+      channels: present(this.#channels, "the channels"),
+      send: (message) => this.#send(message),
       onConnection: (connection, environmentId) =>
         this.#connections.set(connection.harnessId, { connection, job, environmentId }),
       onGone: (harnessId) => this.#connections.delete(harnessId),

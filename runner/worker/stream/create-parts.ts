@@ -1,14 +1,22 @@
 /** The parts of a streaming task over its rows: which class stands behind each port. */
 import type { ExecutableStageSpec, HeadSpec } from "../../graph/execution-graph.ts";
 import type { StreamSideInputs, Timers, UserState, WindowedGrouping } from "./stream-ports.ts";
+import { KeyedUserState } from "./user-state.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
 export function createUserState(
-  _environment: StreamTaskEnvironment,
-  _task: StreamTaskDeployed,
-  _stage: ExecutableStageSpec,
+  environment: StreamTaskEnvironment,
+  task: StreamTaskDeployed,
+  stage: ExecutableStageSpec,
 ): UserState {
-  throw new Error("user state");
+  const { rows, maxParallelism, limits } = environment;
+  return new KeyedUserState({
+    rows,
+    stage,
+    maxParallelism,
+    pageBytes: limits.statePageBytes,
+    cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
+  });
 }
 
 export function createTimers(

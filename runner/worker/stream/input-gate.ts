@@ -81,7 +81,8 @@ export class InputGate {
       if (item === undefined) continue;
       if (item.kind === "barrier") {
         const barrier = this.#alignedBarrier();
-        if (barrier !== undefined) return { kind: "barrier", barrier };
+        if (barrier === "dropped older ones") step = -1;
+        else if (barrier !== undefined) return { kind: "barrier", barrier };
         continue;
       }
       channel.queue.shift();
@@ -97,7 +98,7 @@ export class InputGate {
   }
 
   /** Takes the barrier from every channel if it is at the front of all of them. */
-  #alignedBarrier(): Barrier | undefined {
+  #alignedBarrier(): Barrier | "dropped older ones" | undefined {
     let barrier: Barrier | undefined;
     for (const { queue } of this.#channels) {
       const front = queue.peek();
@@ -114,7 +115,7 @@ export class InputGate {
         aligned = false;
       }
     }
-    if (!aligned) return undefined;
+    if (!aligned) return "dropped older ones";
     for (const { queue } of this.#channels) queue.shift();
     return barrier;
   }
