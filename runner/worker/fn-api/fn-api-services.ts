@@ -129,6 +129,9 @@ function stateResponse(id: string, reply: StateReply): StateResponse {
   }
 }
 
+/** Requests of one stream that are being answered before its next one is read. */
+const MAX_STATE_REQUESTS = 32;
+
 export function stateService(directory: HarnessDirectory): ServedService {
   const state: grpc.handleBidiStreamingCall<StateRequest, StateResponse> = (call) => {
     const harnessId = harnessIdOf(call);
@@ -141,24 +144,38 @@ export function stateService(directory: HarnessDirectory): ServedService {
       }
       return undefined;
     };
-    const fail = (id: string, failure: unknown) =>
-      call.write({ id, error: WeirError.from(failure).message, response: undefined });
-    call.on("data", (request: StateRequest) => {
+    // An SDK that asks and does not read must not grow the queue of answers: it is not listened to until it does.
+    let unanswered = 0;
+    let isDraining = false;
+    const listenAsFits = () => {
+      if (isDraining || unanswered >= MAX_STATE_REQUESTS) call.pause();
+      else call.resume();
+    };
+    const respond = (response: StateResponse) => {
+      unanswered--;
+      if (!call.write(response)) isDraining = true;
+      listenAsFits();
+    };
+    call.on("drain", () => {
+      isDraining = false;
+      listenAsFits();
+    });
+    const answer = (request: StateRequest): Promise<StateReply> | StateReply => {
       const bundle = bundleOf(request.instructionId);
-      if (bundle === undefined) {
-        fail(request.id, new Error(`No running bundle "${request.instructionId}".`));
-        return;
-      }
+      if (bundle === undefined) throw new Error(`No running bundle "${request.instructionId}".`);
+      return bundle.onState(request);
+    };
+    call.on("data", (request: StateRequest) => {
+      unanswered++;
+      listenAsFits();
+      const fail = (failure: unknown) =>
+        respond({ id: request.id, error: WeirError.from(failure).message, response: undefined });
       try {
-        const reply = bundle.onState(request);
-        if (reply instanceof Promise)
-          reply.then(
-            (ready) => call.write(stateResponse(request.id, ready)),
-            (failure: unknown) => fail(request.id, failure),
-          );
-        else call.write(stateResponse(request.id, reply));
+        const reply = answer(request);
+        if (reply instanceof Promise) reply.then((ready) => respond(stateResponse(request.id, ready)), fail);
+        else respond(stateResponse(request.id, reply));
       } catch (failure) {
-        fail(request.id, failure);
+        fail(failure);
       }
     });
     call.on("end", () => call.end());
