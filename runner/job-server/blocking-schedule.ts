@@ -168,8 +168,8 @@ export class BlockingSchedule {
   }
 
   /**
-   * A worker is gone with all that it held. @returns attempts that no longer count, to cancel and release, or the
-   * name of the vertex that has lost a worker each time it ran.
+   * A worker is gone with all that it held. @returns attempts that no longer count, to cancel and release (some were
+   * released before), or the name of the vertex that has lost a worker each time it ran.
    */
   workerLost(workerId: WorkerId): { kind: "restart"; cancel: TaskAttemptId[] } | { kind: "exhausted"; name: string } {
     const cancel: TaskAttemptId[] = [];
@@ -185,7 +185,7 @@ export class BlockingSchedule {
           this.#reset(run, subtask, cancel);
       }
     }
-    return { kind: "restart", cancel: cancel.filter((attemptId) => this.#attempts.has(attemptId)) };
+    return { kind: "restart", cancel };
   }
 
   /** Attempts whose datasets nobody will read any more; each is told once. */

@@ -1,0 +1,233 @@
+/**
+ * Runs one bounded job stage by stage: the I/O shell around BlockingSchedule. It places ready tasks, hears their ends,
+ * and turns losses into restarts or the job's failure.
+ *
+ * Invariant: every attempt that it has started ends in exactly one of finished, failed, cancelled or lost, and what
+ * an attempt wrote is released when nobody needs it.
+ */
+import { type TaskStateChange, TaskStateChange_State, type WorkerMessage } from "../../proto/gen/worker.ts";
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import type { DatasetId, TaskAttemptId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { BlockingMetrics } from "./blocking-metrics.ts";
+import { BlockingSchedule, type InputPartition, type PlannedTask } from "./blocking-schedule.ts";
+import type { Execution } from "./executor-selection.ts";
+import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
+import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { choosePlacement } from "./task-placement.ts";
+import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
+
+export interface BlockingExecutionInit {
+  readonly registry: WorkerDirectory;
+  /** Partitions of a job that does not say. */
+  readonly defaultParallelism: number;
+  /** A job without any worker waits so long for one before it fails. */
+  readonly workerWaitMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Input bytes of a subtask before a second harness is worth its start. */
+const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
+const MAX_TASK_ATTEMPTS = 4;
+
+export class BlockingExecution implements Execution, WorkerListener {
+  readonly #init: BlockingExecutionInit;
+  readonly #run: JobRun;
+  readonly #observer: JobObserver;
+  readonly #schedule: BlockingSchedule;
+  readonly #outcome = Promise.withResolvers<JobOutcome>();
+  readonly #released = Promise.withResolvers<void>();
+  readonly #workers: JobWorkers;
+  readonly #metrics: BlockingMetrics;
+  readonly #abort = new AbortController();
+  #ended = false;
+
+  constructor(init: BlockingExecutionInit, run: JobRun, observer: JobObserver) {
+    this.#init = init;
+    this.#run = run;
+    this.#observer = observer;
+    this.#workers = new JobWorkers(run, init.clock);
+    this.#metrics = new BlockingMetrics(observer, init.clock);
+    const explicit = run.settings.parallelism;
+    this.#schedule = new BlockingSchedule({
+      graph: run.graph,
+      parallelism: explicit ?? init.defaultParallelism,
+      explicitParallelism: explicit !== undefined,
+      bytesPerSubtask: BYTES_PER_SUBTASK,
+      maxTaskAttempts: MAX_TASK_ATTEMPTS,
+    });
+  }
+
+  get released(): Promise<void> {
+    return this.#released.promise;
+  }
+
+  async run(): Promise<JobOutcome> {
+    const { registry } = this.#init;
+    registry.listen(this);
+    this.#observer.running();
+    noWorkerFor(registry, this.#init.workerWaitMs, this.#init.clock, this.#abort.signal).then(
+      (message) => this.end({ kind: "failed", message }),
+      () => undefined,
+    );
+    this.#advance();
+    const outcome = await this.#outcome.promise;
+    this.#abort.abort();
+    await this.#workers.release();
+    registry.unlisten(this);
+    this.#released.resolve();
+    return outcome;
+  }
+
+  end(outcome: JobOutcome): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#metrics.publish();
+    this.#outcome.resolve(outcome);
+  }
+
+  /** Starts what can be started, releases what can be released, ends the job when all is done. */
+  #advance(): void {
+    if (this.#ended) return;
+    if (this.#schedule.done) {
+      this.end({ kind: "done" });
+      return;
+    }
+    this.#release(this.#schedule.releasable());
+    const workers = this.#init.registry.workers;
+    for (;;) {
+      const [task] = this.#schedule.ready(1);
+      if (task === undefined) return;
+      const worker = choosePlacement(task, workers, this.#workers.opened, this.#schedule.running());
+      if (worker === undefined) return;
+      this.#deploy(task, worker);
+    }
+  }
+
+  #deploy(task: PlannedTask, worker: RegisteredWorker): void {
+    this.#workers.open(worker);
+    this.#schedule.started(task, worker.workerId);
+    this.#init.log.debug({ job: this.#run.jobId, task: task.attemptId, worker: worker.workerId }, task.vertex.name);
+    worker.send({
+      $case: "deployTask",
+      value: {
+        jobId: this.#run.jobId,
+        taskAttemptId: task.attemptId,
+        vertexId: task.vertex.id,
+        subtaskIndex: task.subtaskIndex,
+        parallelism: task.parallelism,
+        mainInput: task.mainInput.map((input) => this.#ref(input)),
+        sideInput: task.sideInput.map((input) => this.#ref(input)),
+        outputPartitions: task.outputPartitions,
+      },
+    });
+  }
+
+  #ref(input: InputPartition) {
+    const holder = this.#workers.opened.get(input.workerId);
+    return {
+      datasetId: input.datasetId,
+      index: input.index,
+      taskAttemptId: input.attemptId,
+      workerId: input.workerId,
+      exchangeAddress: present(holder, "the worker that holds the input").exchangeAddress,
+      byteLength: BigInt(input.byteLength),
+      elementCount: BigInt(input.elementCount),
+    };
+  }
+
+  #release(attemptIds: readonly TaskAttemptId[]): void {
+    if (attemptIds.length === 0) return;
+    this.#workers.send({
+      $case: "releaseDatasets",
+      value: { jobId: this.#run.jobId, taskAttemptIds: [...attemptIds] },
+    });
+  }
+
+  #cancel(attemptIds: readonly TaskAttemptId[]): void {
+    for (const taskAttemptId of attemptIds)
+      this.#workers.send({ $case: "cancelTask", value: { jobId: this.#run.jobId, taskAttemptId } });
+    this.#release(attemptIds);
+    this.#metrics.takenBack(attemptIds);
+  }
+
+  workerJoined(): void {
+    this.#advance();
+  }
+
+  workerLost(worker: RegisteredWorker, reason: string): void {
+    if (!this.#workers.lost(worker.workerId) || this.#ended) return;
+    const decision = this.#schedule.workerLost(worker.workerId);
+    if (decision.kind === "exhausted") {
+      const times = `${MAX_TASK_ATTEMPTS} workers were lost while they ran ${decision.name}`;
+      this.end({
+        kind: "failed",
+        message: `${times}, the last one ${worker.workerId} (${reason}). Does its user code end the worker, or use up the machine's memory?`,
+      });
+      return;
+    }
+    this.#observer.message("WARNING", `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
+    this.#cancel(decision.cancel);
+    this.#advance();
+  }
+
+  workerMessage(worker: RegisteredWorker, message: NonNullable<WorkerMessage["message"]>): void {
+    switch (message.$case) {
+      case "taskState":
+        if (message.value.jobId === this.#run.jobId) this.#onTaskState(message.value);
+        break;
+      case "metrics":
+        if (message.value.jobId === this.#run.jobId) this.#metrics.told(message.value);
+        break;
+      case "jobMessage":
+        if (message.value.jobId === this.#run.jobId)
+          this.#observer.message(messageImportance(message.value.importance), message.value.text);
+        break;
+      case "jobReleased":
+        if (message.value.jobId === this.#run.jobId) this.#workers.answered(worker.workerId);
+        break;
+      default:
+        break;
+    }
+  }
+
+  #onTaskState(change: TaskStateChange): void {
+    const attemptId = change.taskAttemptId as TaskAttemptId;
+    if (this.#ended) return;
+    if (change.state === TaskStateChange_State.FINISHED) {
+      const sealed = change.sealed.map((dataset) => ({
+        datasetId: dataset.datasetId as DatasetId,
+        partitions: dataset.partitions.map((partition) => ({
+          index: partition.index,
+          byteLength: Number(partition.byteLength),
+          elementCount: Number(partition.elementCount),
+        })),
+      }));
+      const counts = this.#schedule.finished(attemptId, sealed);
+      this.#metrics.ended(attemptId, counts);
+      if (!counts) this.#release([attemptId]);
+    } else if (change.state === TaskStateChange_State.FAILED && change.failure !== undefined) {
+      this.#metrics.ended(attemptId, false);
+      // One that was cancelled fails too, and says nothing about the job.
+      if (!this.#schedule.isRunning(attemptId)) return;
+      const { message, retry, lostInput } = change.failure;
+      if (!retry && lostInput.length === 0) {
+        this.end({ kind: "failed", message });
+        return;
+      }
+      const lost = lostInput.map((ref) => ref.taskAttemptId as TaskAttemptId);
+      const decision = this.#schedule.failed(attemptId, lost);
+      if (decision.kind === "exhausted") {
+        this.end({ kind: "failed", message: `A task failed ${MAX_TASK_ATTEMPTS} times, the last time: ${message}` });
+        return;
+      }
+      if (decision.kind === "restart") {
+        this.#observer.message("WARNING", `Task ${attemptId} runs again: ${message}`);
+        this.#cancel(decision.cancel);
+      }
+    }
+    this.#advance();
+  }
+}
