@@ -84,6 +84,8 @@ export class WorkerJob {
     this.#init = init;
     for (const vertex of init.description.graph.vertices) {
       if (vertex.stage !== undefined) this.#addDescriptor(this.#descriptorId(vertex.id), vertex.stage.descriptor);
+      if (vertex.stage?.truncate !== undefined)
+        this.#addDescriptor(this.#truncateDescriptorId(vertex.id), vertex.stage.truncate.descriptor);
       if (vertex.head.kind === "group-by-key" && vertex.head.mergeWindows !== undefined)
         this.#addDescriptor(this.#mergeDescriptorId(vertex.id), vertex.head.mergeWindows.descriptor);
     }
@@ -99,6 +101,10 @@ export class WorkerJob {
 
   #descriptorId(vertexId: VertexId): string {
     return `${this.#init.description.jobId}/${vertexId}`;
+  }
+
+  #truncateDescriptorId(vertexId: VertexId): string {
+    return `${this.#descriptorId(vertexId)}/truncate`;
   }
 
   #mergeDescriptorId(vertexId: VertexId): string {
@@ -195,7 +201,7 @@ export class WorkerJob {
         schedule: (run) => void setImmediate(run),
         harness: (environmentId, lane, signal) => this.#pool(environmentId).lane(lane, signal),
         descriptorId: (vertexId) => this.#descriptorId(vertexId as VertexId),
-        truncateDescriptorId: (vertexId) => `${this.#descriptorId(vertexId as VertexId)}/truncate`,
+        truncateDescriptorId: (vertexId) => this.#truncateDescriptorId(vertexId as VertexId),
         windowMerger: (vertex) => this.#windowMerger(vertex),
       },
       openRows: (request) => openTaskRows({ ...request, jobId: description.jobId, spillDirectory, limits }),

@@ -8,6 +8,7 @@ import { Residuals } from "./residuals.ts";
 import type { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamSideInputs } from "./stream-ports.ts";
 import { StreamStage, type StreamStageInit } from "./stream-stage.ts";
+import { Truncation } from "./truncation.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
 type FromTask = Pick<StreamStageInit, "inputWatermark" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal">;
@@ -29,6 +30,8 @@ export function openStage(
     chunkBytes: limits.chunkBytes,
     skip: compileSkip(graph.coders, stage.inputCoderId),
   };
+  const residuals = new Residuals(rows.table("residuals"), idPrefix);
+  const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);
   const sideInputs = stage.sideInputs.length === 0 ? undefined : createSideInputs(environment, task, stage);
   return {
     sideInputs,
@@ -40,7 +43,22 @@ export function openStage(
       output,
       userState: stage.userStates.length === 0 ? undefined : createUserState(environment, task, stage),
       timers: stage.timers.length === 0 ? undefined : createTimers(environment, task, stage),
-      residuals: new Residuals(rows.table("residuals"), idPrefix),
+      residuals,
+      truncation:
+        stage.truncate === undefined
+          ? undefined
+          : new Truncation({
+              stageName: task.vertex.name,
+              descriptorId: environment.truncateDescriptorId(task.vertex.id),
+              truncate: stage.truncate,
+              chunkBytes: limits.chunkBytes,
+              skip: plan.skip,
+              residuals,
+              maxBundleAttempts: limits.maxBundleAttempts,
+              harness,
+              log,
+              signal: fromTask.signal,
+            }),
       sideInputs,
       pushedBack: new PushedBackInput(rows.table("pushed-back"), idPrefix),
       limits: {
@@ -49,7 +67,7 @@ export function openStage(
         maxBundleTimeMs: environment.maxBundleTimeMs,
         maxBundleAttempts: limits.maxBundleAttempts,
       },
-      harness: (signal) => environment.harness(stage.environmentId, 0, signal),
+      harness,
       clock,
       jobClock,
       log,

@@ -8,31 +8,32 @@
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
 
-interface StoredResidual {
-  readonly rowKey: string;
+export interface NewResidual {
   readonly element: Uint8Array;
   /** Processing time before which it must not run. */
   readonly dueMs: number;
   readonly hold: Timestamp;
+  /** It was truncated, in a job that drains: what is left of it is processed to its end. */
+  readonly truncated: boolean;
 }
 
-export interface NewResidual {
-  readonly element: Uint8Array;
-  readonly dueMs: number;
-  readonly hold: Timestamp;
+interface StoredResidual extends NewResidual {
+  readonly rowKey: string;
 }
 
 /** Residuals that were taken to be run by one bundle. */
 export interface RunningResiduals {
   readonly elements: readonly Uint8Array[];
+  /** The least of their holds. */
+  readonly hold: Timestamp;
   /** In the bundle's commit: they have been run. */
   commit(): void;
   /** They will be taken again. */
   release(): void;
 }
 
-/** dueMs, hold (float64 each), then the element. */
-const HEADER_BYTES = 16;
+/** dueMs, hold (float64 each), whether it was truncated (1 byte), then the element. */
+const HEADER_BYTES = 17;
 
 export class Residuals {
   readonly #table: StateTable;
@@ -52,6 +53,7 @@ export class Residuals {
         element: value.subarray(HEADER_BYTES),
         dueMs: view.getFloat64(0),
         hold: view.getFloat64(8) as Timestamp,
+        truncated: view.getUint8(16) === 1,
       });
     }
   }
@@ -81,6 +83,7 @@ export class Residuals {
     const view = new DataView(row.buffer);
     view.setFloat64(0, residual.dueMs);
     view.setFloat64(8, residual.hold);
+    view.setUint8(16, residual.truncated ? 1 : 0);
     row.set(residual.element, HEADER_BYTES);
     this.#table.put(rowKey, row);
     this.#waiting.set(rowKey, { ...residual, rowKey, element: row.subarray(HEADER_BYTES) });
@@ -88,8 +91,17 @@ export class Residuals {
 
   /** Those that are due, earliest first; undefined when none is. */
   takeDue(nowMs: number, maxCount: number): RunningResiduals | undefined {
+    return this.#take((residual) => residual.dueMs <= nowMs, maxCount);
+  }
+
+  /** Those that have not been truncated, due or not; undefined when there is none. */
+  takeUntruncated(maxCount: number): RunningResiduals | undefined {
+    return this.#take((residual) => !residual.truncated, maxCount);
+  }
+
+  #take(isWanted: (residual: StoredResidual) => boolean, maxCount: number): RunningResiduals | undefined {
     const due = [...this.#waiting.values()]
-      .filter((residual) => residual.dueMs <= nowMs)
+      .filter(isWanted)
       .sort((left, right) => left.dueMs - right.dueMs)
       .slice(0, maxCount);
     if (due.length === 0) return undefined;
@@ -99,6 +111,7 @@ export class Residuals {
     }
     return {
       elements: due.map((residual) => residual.element),
+      hold: due.reduce((least: Timestamp, { hold }) => (hold < least ? hold : least), MAX_TIMESTAMP),
       commit: () => {
         for (const { rowKey } of due) {
           this.#running.delete(rowKey);

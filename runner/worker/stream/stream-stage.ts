@@ -11,17 +11,19 @@ import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
-import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
+import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import type { BundlePlan } from "../task/bundle-attempt.ts";
-import { bundleInputOf, cutChunks } from "../task/bundle-input.ts";
+import { bundleInputOf } from "../task/bundle-input.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { Barrier } from "./channel-queue.ts";
-import { leastTimestamp } from "./element-timestamps.ts";
+import { elementsOf, leastTimestamp } from "./encoded-elements.ts";
 import type { JobClock } from "./job-clock.ts";
+import type { Truncation } from "./truncation.ts";
 import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals, RunningResiduals } from "./residuals.ts";
+import { StageQueue } from "./stage-queue.ts";
 import type { FiringTimers, StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
 
 export interface StreamStageInit {
@@ -32,6 +34,8 @@ export interface StreamStageInit {
   readonly userState: UserState | undefined;
   readonly timers: Timers | undefined;
   readonly residuals: Residuals;
+  /** Of a splittable stage that may be unbounded. */
+  readonly truncation: Truncation | undefined;
   readonly sideInputs: StreamSideInputs | undefined;
   readonly pushedBack: PushedBackInput;
   readonly limits: {
@@ -56,10 +60,14 @@ export interface StreamStageInit {
   readonly signal: AbortSignal;
 }
 
-type QueueEntry =
-  | { readonly kind: "data"; readonly chunk: Chunk; readonly released: boolean }
-  | { readonly kind: "watermark"; readonly timestamp: Timestamp }
-  | { readonly kind: "barrier"; readonly barrier: Barrier };
+interface RunningBundle {
+  readonly startedMs: number;
+  readonly timer: AbortController;
+  /** Its restrictions have been truncated. */
+  readonly truncated: boolean;
+  /** What residuals of it hold that tell no watermark. */
+  readonly hold: Timestamp;
+}
 
 interface BundleWork {
   readonly chunks: readonly Chunk[];
@@ -79,21 +87,20 @@ const MAX_TIMERS = 10_000;
 export class StreamStage {
   readonly #init: StreamStageInit;
   readonly #runner: BundleRunner;
-  #queue: QueueEntry[] = [];
-  #queuedBytes = 0;
+  readonly #queue: StageQueue;
   #inputWatermark: Timestamp;
-  #running: { readonly startedMs: number; readonly timer: AbortController } | undefined;
+  #running: RunningBundle | undefined;
   /** The watermark has moved: once no timer is eligible, expired windows are dropped. */
   #expirationDue = false;
   #sideInputsMoved = false;
-  #releasedCount = 0;
-  #releasedHold: Timestamp = MAX_TIMESTAMP;
+  #isDraining = false;
   #forgetWake: (() => void) | undefined;
   #wakeMs: number | undefined;
 
   constructor(init: StreamStageInit) {
     this.#init = init;
     this.#inputWatermark = init.inputWatermark;
+    this.#queue = new StageQueue(init.plan.skip);
     this.#runner = new BundleRunner({
       stageName: init.stageName,
       plan: init.plan,
@@ -117,7 +124,7 @@ export class StreamStage {
   }
 
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   get bundleAgeMs(): number {
@@ -126,7 +133,7 @@ export class StreamStage {
 
   /** Nothing runs and nothing could. */
   get idle(): boolean {
-    return this.#running === undefined && this.#queue.length === 0;
+    return this.#running === undefined && this.#queue.isEmpty;
   }
 
   /** Input is at its end and nothing is pending. */
@@ -154,22 +161,28 @@ export class StreamStage {
     hold(residuals.hold, "residual");
     if (timers !== undefined) hold(timers.hold, "timer");
     hold(pushedBack.hold, "side input");
-    hold(this.#releasedHold, "side input");
+    hold(this.#queue.releasedHold, "side input");
     return { timestamp, heldBy };
   }
 
   data(chunk: Chunk): void {
-    this.#queue.push({ kind: "data", chunk, released: false });
-    this.#queuedBytes += chunk.data.length;
+    this.#queue.data(chunk);
   }
 
   watermark(timestamp: Timestamp): void {
-    this.#queue.push({ kind: "watermark", timestamp });
+    this.#queue.mark({ kind: "watermark", timestamp });
   }
 
   barrier(barrier: Barrier): void {
-    this.#queue.push({ kind: "barrier", barrier });
+    this.#queue.mark({ kind: "barrier", barrier });
     if (this.#init.splittable && this.#running !== undefined) void this.#split();
+  }
+
+  /** Restrictions are truncated from now on, those that wait and those that come. */
+  drain(): void {
+    if (this.#isDraining || this.#init.truncation === undefined) return;
+    this.#isDraining = true;
+    if (this.#running !== undefined) void this.#split();
   }
 
   /** A side input has new content or a new watermark. */
@@ -182,10 +195,11 @@ export class StreamStage {
     let changed = false;
     while (this.#running === undefined && !this.#init.signal.aborted) {
       if (this.#sideInputsMoved) this.#releasePushedBack();
-      if (this.#queue[0]?.kind === "barrier") {
+      if (this.#queue.front?.kind === "barrier") {
         // Before timers and residuals, which are state: they could go on for ever.
-        this.#init.onBarrier(this.#queue[0].barrier);
+        const { barrier } = this.#queue.front;
         this.#queue.shift();
+        this.#init.onBarrier(barrier);
         changed = true;
         continue;
       }
@@ -193,13 +207,14 @@ export class StreamStage {
       let work = this.#nextTimers();
       if (work === undefined) {
         this.#expireWindows();
+        if (this.#startTruncation()) return true;
         work = this.#nextElements();
       }
       if (work !== undefined) {
         this.#start(work);
         return true;
       }
-      const front = this.#queue[0];
+      const { front } = this.#queue;
       if (front === undefined) break;
       changed = true;
       // Data that was at the front may have gone to the pushed-back input as a whole.
@@ -232,48 +247,55 @@ export class StreamStage {
     return { chunks: [], firing, residuals: undefined, releasedCount: 0, hold: this.#inputWatermark };
   }
 
+  /** In a job that drains: a bundle that truncates restrictions before any of them runs. */
+  #startTruncation(): boolean {
+    const { truncation, residuals } = this.#init;
+    if (!this.#isDraining || truncation === undefined) return false;
+    const { front } = this.#queue;
+    if (front?.kind === "data") {
+      this.#queue.shift();
+      for (const element of elementsOf(front.chunk.data, this.#init.plan.skip))
+        residuals.add({ element, dueMs: 0, hold: this.#inputWatermark, truncated: false });
+    }
+    const taken = residuals.takeUntruncated(MAX_RESTRICTIONS);
+    if (taken === undefined) return false;
+    const timer = new AbortController();
+    this.#running = { startedMs: this.#init.clock.monotonicMs(), timer, truncated: true, hold: taken.hold };
+    truncation
+      .run(taken)
+      .catch((failure: unknown) => {
+        taken.release();
+        if (!this.#init.signal.aborted) this.#init.onFailure(failure);
+      })
+      .finally(() => {
+        this.#running = undefined;
+        this.#init.wake();
+      });
+    return true;
+  }
+
   /** Residuals that are due and the data at the front of the queue. */
   #nextElements(): BundleWork | undefined {
     // A mark first: everything before it has committed, and residuals could go on for ever.
-    if (this.#queue.length > 0 && this.#queue[0]?.kind !== "data") return undefined;
+    if (!this.#queue.isEmpty && this.#queue.front?.kind !== "data") return undefined;
     const { residuals, limits, plan, splittable, sideInputs, jobClock, pushedBack } = this.#init;
-    const hold = Math.min(this.#inputWatermark, residuals.hold) as Timestamp;
     const maxElements = splittable ? Math.min(MAX_RESTRICTIONS, limits.maxBundleElements) : limits.maxBundleElements;
     const due = residuals.takeDue(jobClock.nowMs(), maxElements);
+    const hold = Math.min(this.#inputWatermark, due?.hold ?? MAX_TIMESTAMP) as Timestamp;
     const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
-    let elements = chunks.length;
-    let bytes = 0;
-    let releasedCount = 0;
-    let taken = 0;
-    for (; taken < this.#queue.length; taken++) {
-      const entry = this.#queue[taken] as QueueEntry;
-      if (entry.kind !== "data" || elements >= maxElements || (bytes > 0 && bytes >= limits.maxBundleBytes)) break;
-      let { chunk } = entry;
-      this.#queuedBytes -= chunk.data.length;
-      if (sideInputs !== undefined && !sideInputs.allReady && !entry.released) {
-        const { ready, waiting } = sideInputs.divide(chunk);
-        if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, plan.skip));
-        if (ready === undefined) continue;
-        chunk = ready;
-      }
-      if (elements + chunk.elementCount > maxElements) {
-        const { head, tail } = cutChunks([chunk], maxElements - elements, plan.skip);
-        const rest = tail[0];
-        if (rest !== undefined) {
-          this.#queue[taken] = { kind: "data", chunk: rest, released: entry.released };
-          this.#queuedBytes += rest.data.length;
-          chunks.push(...head);
-          elements = maxElements;
-          break;
-        }
-      }
-      if (entry.released) releasedCount++;
-      chunks.push(chunk);
-      elements += chunk.elementCount;
-      bytes += chunk.data.length;
-    }
-    this.#queue.splice(0, taken);
-    return chunks.length === 0 ? undefined : { chunks, firing: undefined, residuals: due, releasedCount, hold };
+    const divide = (chunk: Chunk): Chunk | undefined => {
+      const divided = sideInputs?.divide(chunk);
+      const waiting = divided?.waiting;
+      if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, plan.skip));
+      return divided?.ready;
+    };
+    const taken = this.#queue.take(
+      { maxElements: maxElements - chunks.length, maxBytes: limits.maxBundleBytes },
+      sideInputs === undefined || sideInputs.allReady ? undefined : divide,
+    );
+    chunks.push(...taken.chunks);
+    if (chunks.length === 0) return undefined;
+    return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };
   }
 
   /** Looks through the pushed-back input: what has become ready goes to the front of the queue. */
@@ -281,26 +303,23 @@ export class StreamStage {
     const { sideInputs, pushedBack } = this.#init;
     this.#sideInputsMoved = false;
     if (sideInputs === undefined || pushedBack.count === 0) return;
-    const released: QueueEntry[] = [];
+    const released: { readonly chunk: Chunk; readonly hold: Timestamp }[] = [];
     for (const { chunk, hold } of [...pushedBack.takeAll()]) {
       const { ready, waiting } = sideInputs.allReady ? { ready: chunk, waiting: undefined } : sideInputs.divide(chunk);
       if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, this.#init.plan.skip));
-      if (ready === undefined) continue;
-      released.push({ kind: "data", chunk: ready, released: true });
-      this.#queuedBytes += ready.data.length;
-      this.#releasedCount++;
-      if (hold < this.#releasedHold) this.#releasedHold = hold;
+      if (ready !== undefined) released.push({ chunk: ready, hold });
     }
-    this.#queue = [...released, ...this.#queue];
+    this.#queue.release(released);
   }
 
   #start(work: BundleWork): void {
     const { clock } = this.#init;
     const timer = new AbortController();
-    this.#running = { startedMs: clock.monotonicMs(), timer };
+    const truncated = this.#isDraining;
+    this.#running = { startedMs: clock.monotonicMs(), timer, truncated, hold: work.hold };
     if (this.#init.splittable) void this.#splitLater(timer.signal);
     this.#runner
-      .run(bundleInputOf(work.chunks), work.firing, (commit) => this.#onCommit(work, commit))
+      .run(bundleInputOf(work.chunks), work.firing, (commit) => this.#onCommit(work, commit, truncated))
       .catch((failure: unknown) => {
         work.firing?.release();
         work.residuals?.release();
@@ -313,7 +332,7 @@ export class StreamStage {
       });
   }
 
-  #onCommit(work: BundleWork, commit: BundleCommit): void {
+  #onCommit(work: BundleWork, commit: BundleCommit, truncated: boolean): void {
     const { residuals, jobClock } = this.#init;
     work.residuals?.commit();
     const now = jobClock.nowMs();
@@ -322,9 +341,9 @@ export class StreamStage {
         element: residual.element,
         dueMs: now + residual.delayMs,
         hold: (residual.watermarkMs ?? work.hold) as Timestamp,
+        truncated,
       });
-    this.#releasedCount -= work.releasedCount;
-    if (this.#releasedCount === 0) this.#releasedHold = MAX_TIMESTAMP;
+    this.#queue.committed(work.releasedCount);
     this.#init.onCommitted(commit.infos, commit.finalize);
   }
 
@@ -342,16 +361,19 @@ export class StreamStage {
 
   async #split(): Promise<void> {
     const { residuals, plan, jobClock, log } = this.#init;
+    const running = this.#running;
     try {
       const split = await this.#runner.split(0);
-      if (split === undefined) return;
+      if (split === undefined || running === undefined) return;
+      const { truncated } = running;
       const now = jobClock.nowMs();
       // Independent input from now on, whatever becomes of the bundle.
-      const hold = Math.min(this.#inputWatermark, residuals.hold) as Timestamp;
+      const { hold } = running;
       for (const { element, delayMs, watermarkMs } of split.residuals)
-        residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp });
+        residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp, truncated });
       for (const chunk of split.residualChannel.chunks)
-        for (const element of cutElements(chunk, plan.skip)) residuals.add({ element, dueMs: now, hold });
+        for (const element of elementsOf(chunk.data, plan.skip))
+          residuals.add({ element, dueMs: now, hold, truncated });
     } catch (failure) {
       log.debug({ err: failure }, "split was not answered");
     }
@@ -377,15 +399,3 @@ export class StreamStage {
     this.#running?.timer.abort();
   }
 }
-
-function cutElements(chunk: Chunk, skip: (bytes: Uint8Array, position: number) => number): Uint8Array[] {
-  const elements: Uint8Array[] = [];
-  for (let at = 0; at < chunk.data.length;) {
-    const end = skip(chunk.data, at);
-    elements.push(chunk.data.subarray(at, end));
-    at = end;
-  }
-  return elements;
-}
-
-export const INITIAL_WATERMARK: Timestamp = MIN_TIMESTAMP;

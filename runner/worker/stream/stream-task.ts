@@ -213,6 +213,7 @@ export class StreamTask {
 
   /** From now on restrictions are truncated. */
   drain(): void {
+    this.#stage?.drain();
     this.#testStream?.drain();
     this.wake();
   }

@@ -1,5 +1,4 @@
-/** Timestamps of encoded windowed values, which begin with them. */
-import type { Chunk } from "../../base/chunk.ts";
+/** Encoded windowed values one by one: where each ends, and its timestamp, with which it begins. */
 import type { Skip } from "../../coders/element-boundary.ts";
 import { MAX_TIMESTAMP, readTimestamp, type Timestamp } from "../../time/timestamp.ts";
 
@@ -13,7 +12,13 @@ export function leastTimestamp(data: Uint8Array, skip: Skip): Timestamp {
   return least;
 }
 
-/** As `leastTimestamp`, of a chunk. */
-export function holdOf(chunk: Chunk, skip: Skip): Timestamp {
-  return leastTimestamp(chunk.data, skip);
+/** Each element's bytes, in place. @param skip over one element */
+export function elementsOf(data: Uint8Array, skip: Skip): Uint8Array[] {
+  const elements: Uint8Array[] = [];
+  for (let at = 0; at < data.length;) {
+    const end = skip(data, at);
+    elements.push(data.subarray(at, end));
+    at = end;
+  }
+  return elements;
 }
