@@ -5,7 +5,12 @@
  * Invariant: every attempt that it has started ends in exactly one of finished, failed, cancelled or lost, and what
  * an attempt wrote is released when nobody needs it.
  */
-import { type TaskStateChange, TaskStateChange_State, type WorkerMessage } from "../../proto/gen/worker.ts";
+import {
+  type TaskFailure,
+  type TaskStateChange,
+  TaskStateChange_State,
+  type WorkerMessage,
+} from "../../proto/gen/worker.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { DatasetId, TaskAttemptId } from "../base/ids.ts";
@@ -15,6 +20,7 @@ import { BlockingSchedule, type InputPartition, type PlannedTask } from "./block
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { RestartStrategy } from "./restart-strategy.ts";
 import { choosePlacement } from "./task-placement.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
 
@@ -30,6 +36,7 @@ export interface BlockingExecutionInit {
 
 /** Input bytes of a subtask before a second harness is worth its start. */
 const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
+/** Of a job that does not say how often it may be restarted. */
 const MAX_TASK_ATTEMPTS = 4;
 
 export class BlockingExecution implements Execution, WorkerListener {
@@ -42,6 +49,10 @@ export class BlockingExecution implements Execution, WorkerListener {
   readonly #workers: JobWorkers;
   readonly #metrics: BlockingMetrics;
   readonly #abort = new AbortController();
+  /** Set where the user has said how often: then it counts every failure, those of the pipeline too, as in Flink. */
+  readonly #restarts: RestartStrategy | undefined;
+  /** Nothing is started while a restart waits for its time. */
+  #pauses = 0;
   #ended = false;
 
   constructor(init: BlockingExecutionInit, run: JobRun, observer: JobObserver) {
@@ -50,13 +61,15 @@ export class BlockingExecution implements Execution, WorkerListener {
     this.#observer = observer;
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new BlockingMetrics(observer, init.clock);
+    const isCounted = run.settings.numberOfExecutionRetries !== undefined;
+    this.#restarts = isCounted ? new RestartStrategy(run.settings) : undefined;
     const explicit = run.settings.parallelism;
     this.#schedule = new BlockingSchedule({
       graph: run.graph,
       parallelism: explicit ?? init.defaultParallelism,
       explicitParallelism: explicit !== undefined,
       bytesPerSubtask: BYTES_PER_SUBTASK,
-      maxTaskAttempts: MAX_TASK_ATTEMPTS,
+      maxTaskAttempts: isCounted ? Infinity : MAX_TASK_ATTEMPTS,
     });
   }
 
@@ -96,6 +109,7 @@ export class BlockingExecution implements Execution, WorkerListener {
       return;
     }
     this.#release(this.#schedule.releasable());
+    if (this.#pauses > 0) return;
     const workers = this.#init.registry.workers;
     for (;;) {
       const [task] = this.#schedule.ready(1);
@@ -159,6 +173,7 @@ export class BlockingExecution implements Execution, WorkerListener {
 
   workerLost(worker: RegisteredWorker, reason: string): void {
     if (!this.#workers.lost(worker.workerId) || this.#ended) return;
+    const wasRunning = this.#schedule.running().some(({ workerId }) => workerId === worker.workerId);
     const decision = this.#schedule.workerLost(worker.workerId);
     if (decision.kind === "exhausted") {
       const times = `${MAX_TASK_ATTEMPTS} workers were lost while they ran ${decision.name}`;
@@ -168,9 +183,41 @@ export class BlockingExecution implements Execution, WorkerListener {
       });
       return;
     }
-    this.#observer.message("WARNING", `Worker ${worker.workerId} is lost (${reason}); its work runs again.`);
+    const cost = wasRunning || decision.cancel.length > 0;
+    const pause = cost ? this.#pauseOrGiveUp(`Worker ${worker.workerId} was lost (${reason}).`) : "";
+    if (pause === undefined) return;
+    this.#observer.message("WARNING", `Worker ${worker.workerId} is lost (${reason}); its work runs again${pause}.`);
     this.#cancel(decision.cancel);
     this.#advance();
+  }
+
+  /**
+   * Something has failed that may run again: lets the restart strategy decide, and waits as it says before anything
+   * is started. @returns words about it for a message; undefined when the job has failed with `failure`
+   */
+  #pauseOrGiveUp(failure: string): string | undefined {
+    const { settings } = this.#run;
+    const decision = this.#restarts?.failed();
+    if (decision?.kind === "give-up") {
+      const times = `${decision.restarts} restart${decision.restarts === 1 ? "" : "s"}`;
+      const message =
+        decision.restarts === 0 ? failure : `The job failed again after ${times}, the last time: ${failure}`;
+      this.end({ kind: "failed", message });
+      return undefined;
+    }
+    const delayMs = decision?.delayMs ?? settings.executionRetryDelayMs ?? 0;
+    if (delayMs > 0) {
+      this.#pauses++;
+      this.#init.clock.sleep(delayMs, this.#abort.signal).then(
+        () => {
+          this.#pauses--;
+          this.#advance();
+        },
+        () => undefined,
+      );
+    }
+    const wait = delayMs > 0 ? ` in ${delayMs / 1000} s` : "";
+    return decision === undefined ? wait : `${wait} (restart ${decision.restart} of ${decision.maxRestarts})`;
   }
 
   workerMessage(worker: RegisteredWorker, message: NonNullable<WorkerMessage["message"]>): void {
@@ -212,22 +259,27 @@ export class BlockingExecution implements Execution, WorkerListener {
       this.#metrics.ended(attemptId, false);
       // One that was cancelled fails too, and says nothing about the job.
       if (!this.#schedule.isRunning(attemptId)) return;
-      const { message, retry, lostInput } = change.failure;
-      if (!retry && lostInput.length === 0) {
-        this.end({ kind: "failed", message });
-        return;
-      }
-      const lost = lostInput.map((ref) => ref.taskAttemptId as TaskAttemptId);
-      const decision = this.#schedule.failed(attemptId, lost);
-      if (decision.kind === "exhausted") {
-        this.end({ kind: "failed", message: `A task failed ${MAX_TASK_ATTEMPTS} times, the last time: ${message}` });
-        return;
-      }
-      if (decision.kind === "restart") {
-        this.#observer.message("WARNING", `Task ${attemptId} runs again: ${message}`);
-        this.#cancel(decision.cancel);
-      }
+      this.#onFailure(attemptId, change.failure);
     }
     this.#advance();
+  }
+
+  #onFailure(attemptId: TaskAttemptId, failure: TaskFailure): void {
+    const { message, retry, lostInput, environmentLost } = failure;
+    const lost = lostInput.map((ref) => ref.taskAttemptId as TaskAttemptId);
+    const isRetriable = (retry || lost.length > 0 || this.#restarts !== undefined) && !environmentLost;
+    // Its input's loss was heard of before, and counted then.
+    const isConsequence = lost.length > 0 && lost.every((producer) => this.#schedule.wasTakenBack(producer));
+    const pause = !isRetriable ? undefined : isConsequence ? "" : this.#pauseOrGiveUp(message);
+    if (pause === undefined) {
+      this.end({ kind: "failed", message });
+      return;
+    }
+    const decision = this.#schedule.failed(attemptId, lost);
+    if (decision.kind === "exhausted")
+      this.end({ kind: "failed", message: `A task failed ${MAX_TASK_ATTEMPTS} times, the last time: ${message}` });
+    if (decision.kind !== "restart") return;
+    this.#observer.message("WARNING", `Task ${attemptId} runs again${pause}: ${message}`);
+    this.#cancel(decision.cancel);
   }
 }

@@ -161,7 +161,7 @@ export class BlockingSchedule {
     const cancel: TaskAttemptId[] = [];
     for (const lost of lostInputs) {
       const producer = this.#attempts.get(lost);
-      if (producer !== undefined && producer.subtask.state.kind === "finished")
+      if (producer !== undefined && this.#isFinished(producer.subtask, lost))
         this.#reset(producer.run, producer.subtask, cancel);
     }
     return { kind: "restart", cancel };
@@ -211,6 +211,16 @@ export class BlockingSchedule {
   /** False when the attempt has ended or was taken back. */
   isRunning(attemptId: TaskAttemptId): boolean {
     return this.#running(attemptId) !== undefined;
+  }
+
+  /** True when the attempt was started, and what it wrote does not count, or not any more. */
+  wasTakenBack(attemptId: TaskAttemptId): boolean {
+    const known = this.#attempts.get(attemptId);
+    return known !== undefined && !this.#isFinished(known.subtask, attemptId);
+  }
+
+  #isFinished({ state }: Subtask, attemptId: TaskAttemptId): boolean {
+    return state.kind === "finished" && state.attemptId === attemptId;
   }
 
   /** Attempts whose results count. */

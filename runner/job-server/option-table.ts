@@ -125,8 +125,10 @@ const STATE: readonly OptionSpec[] = [
 ];
 
 const RESTART: readonly OptionSpec[] = [
-  option("not-yet", "number_of_execution_retries", "INTEGER", "-1", "Restarts of a failed job.", { ...COUNT_OR_UNSET }),
-  option("not-yet", "execution_retry_delay", "INTEGER", "-1", "Milliseconds between restarts.", { ...COUNT_OR_UNSET }),
+  option("honoured", "number_of_execution_retries", "INTEGER", "-1", "Restarts of a failed job.", {
+    ...COUNT_OR_UNSET,
+  }),
+  option("honoured", "execution_retry_delay", "INTEGER", "-1", "Milliseconds between restarts.", { ...COUNT_OR_UNSET }),
 ];
 
 const BUNDLES: readonly OptionSpec[] = [

@@ -130,3 +130,30 @@ test("a task that is cancelled does not take the harness from another one that w
   t.is((await kept).harnessId, "h0" as HarnessId);
   await pool.close();
 });
+
+test("an EXTERNAL pool that was there before may come back: the job may be tried again", async (t) => {
+  let isUp = true;
+  const opened: HarnessConnection[] = [];
+  const pool = openPool(
+    {
+      start: () => {
+        if (!isUp)
+          return Promise.reject(
+            new WeirError({ code: "UNAVAILABLE", domain: "external", message: "Nobody answers.", retry: true }),
+          );
+        opened.at(-1)?.attachControl({ write: () => true, once: () => undefined, end: () => undefined });
+        return Promise.resolve({ exited: new Promise(() => undefined), stop: () => Promise.resolve() });
+      },
+    },
+    { onConnection: (connection) => void opened.push(connection) },
+  );
+  const { signal } = new AbortController();
+  (await pool.lane(0, signal)).lose("the pool was killed");
+  isUp = false;
+  const failure = await t.throwsAsync(pool.lane(0, signal), { instanceOf: WeirError, message: /30 s in vain/ });
+  t.true(failure.retry);
+  t.false(failure instanceof EnvironmentLostError);
+  isUp = true;
+  t.is((await pool.lane(0, signal)).lostError, undefined);
+  await pool.close();
+});

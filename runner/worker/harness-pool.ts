@@ -50,6 +50,8 @@ export class HarnessPool {
   readonly #init: HarnessPoolInit;
   readonly #lanes = new Map<number, Promise<Running>>();
   readonly #abort = new AbortController();
+  /** A harness of this environment has worked before. */
+  #hasWorked = false;
 
   constructor(init: HarnessPoolInit) {
     this.#init = init;
@@ -91,7 +93,7 @@ export class HarnessPool {
         const error = WeirError.from(failure);
         if (!error.retry || signal.aborted) throw error;
         if (clock.monotonicMs() + delayMs > giveUpMs)
-          throw loopback ? clientGone(error) : environmentGone(error, waitMs);
+          throw loopback ? clientGone(error) : environmentGone(error, waitMs, this.#hasWorked);
         this.#init.log.warn({ err: error.message }, "SDK harness did not start, trying again");
         await clock.sleep(delayMs, signal);
       }
@@ -138,6 +140,7 @@ export class HarnessPool {
       late.catch(() => undefined);
       await Promise.race([connection.connected, late]);
       wasConnected = true;
+      this.#hasWorked = true;
       void connection.lost.then(async () => {
         this.#init.onGone(harnessId);
         await running.started.stop().catch((failure: unknown) => {
@@ -184,14 +187,15 @@ function clientGone(cause: WeirError): EnvironmentLostError {
   });
 }
 
-/** Not to be retried by the task either: it has been waited for. */
-function environmentGone(cause: WeirError, waitedMs: number): EnvironmentLostError {
-  return new EnvironmentLostError({
+/** An environment that was there may come back: the job's restart strategy decides. One that never was will not. */
+function environmentGone(cause: WeirError, waitedMs: number, hasWorked: boolean): WeirError {
+  const init = {
     code: cause.code,
     domain: "external",
     message: `The job's environment was waited for ${waitedMs / 1_000} s in vain. ${cause.message}`,
     cause,
-  });
+  } as const;
+  return hasWorked ? new WeirError({ ...init, retry: true }) : new EnvironmentLostError(init);
 }
 
 function unlessAborted<Value>(value: Promise<Value>, signal: AbortSignal): Promise<Value> {
