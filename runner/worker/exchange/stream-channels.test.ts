@@ -241,6 +241,21 @@ test("closing the attempt ends a consumer that still waits for its producer", as
   t.true(lost.length <= 2);
 });
 
+test("a subscriber of the next attempt that comes before this one is closed waits on", async (t) => {
+  const { producing, openInput, lost } = await openWorkers(t);
+  producing.openOutput(ID, 10).push(data("old"));
+  await take(openInput(), 1);
+  const next = { ...ID, executionAttempt: 4 };
+  const input = openInput(next);
+  // On the same connection, after it.
+  producing.openOutput({ ...ID, producerSubtask: 5 }, 10).push(data("more"));
+  await take(openInput({ ...ID, producerSubtask: 5 }), 1);
+  producing.closeJob("job");
+  producing.openOutput(next, 10).push(data("new"));
+  t.is(textOf(await take(input, 1)), "new");
+  t.true(lost.length <= 2);
+});
+
 test("a producer that ends after its last watermark is no loss", async (t) => {
   const { producing, openInput, lost } = await openWorkers(t);
   const output = producing.openOutput(ID, 10);

@@ -128,11 +128,9 @@ export class StreamChannels implements Channels {
     for (const waiter of this.#waiters) if (isOver(waiter.id)) waiter.abort.abort();
   }
 
+  /** Of what was opened here. A subscriber may be ahead of this worker: it waits for an attempt that is to come. */
   #newestAttempt(jobId: string): number {
-    const ids = [
-      ...[...this.#local.values(), ...this.#subscriptions.values()].map(({ queue }) => queue.id),
-      ...[...this.#waiters].map(({ id }) => id),
-    ];
+    const ids = [...this.#local.values(), ...this.#subscriptions.values()].map(({ queue }) => queue.id);
     return Math.max(-1, ...ids.filter((id) => id.jobId === jobId).map((id) => id.executionAttempt));
   }
 
