@@ -17,3 +17,6 @@ export function encodeJobMetrics(attempted: readonly Uint8Array[], committed: re
   for (const info of committed) writer.uint32(FIELD_2).bytes(info);
   return writer.join().finish();
 }
+
+/** Of a job without any: the Go SDK takes a response without the MetricResults message for a pointer to one. */
+export const NO_METRICS: Uint8Array = encodeJobMetrics([], []);

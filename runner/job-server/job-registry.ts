@@ -18,6 +18,7 @@ import { dependencySets, withStagedDependencies } from "./environment-dependenci
 import { Job } from "./job.ts";
 import { JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor } from "./job-executor.ts";
+import { NO_METRICS } from "./job-metrics.ts";
 import { jobSettings } from "./job-settings.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
@@ -226,7 +227,7 @@ export class JobRegistry {
     const live = this.#live.get(jobId);
     if (live !== undefined) return live.job.encodedMetrics;
     this.#known(jobId, this.#init.store.job(jobId));
-    return this.#init.store.metrics(jobId) ?? new Uint8Array(0);
+    return this.#init.store.metrics(jobId) ?? NO_METRICS;
   }
 
   /** Asks for the job's end. @returns its state now: CANCELLING, or the terminal one. @throws WeirError NOT_FOUND */

@@ -300,6 +300,8 @@ test("a restarted server answers for earlier jobs, and fails the one that was ru
   t.is(lost.at(-1), "FAILED");
   const { metrics } = await unaryCall<object, GetJobMetricsResponse>(client, "getJobMetrics", { jobId: doneId });
   t.deepEqual([metrics?.attempted.length, metrics?.committed[0]?.urn], [1, "beam:metric:user:sum_int64:v1"]);
+  const none = await unaryCall<object, GetJobMetricsResponse>(client, "getJobMetrics", { jobId: lostId });
+  t.deepEqual(none.metrics, { attempted: [], committed: [] });
   const { pipeline } = await unaryCall<object, GetJobPipelineResponse>(client, "getPipeline", { jobId: doneId });
   t.deepEqual(Object.keys(pipeline?.components?.transforms ?? {}).sort(), ["impulse", "parDo"]);
 });

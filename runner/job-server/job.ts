@@ -10,7 +10,7 @@ import type { JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { boundedText, type JobEvent, JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
-import { encodeJobMetrics } from "./job-metrics.ts";
+import { encodeJobMetrics, NO_METRICS } from "./job-metrics.ts";
 import { assertTransition, isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 
@@ -33,7 +33,7 @@ export class Job implements JobObserver {
   readonly #log: Log;
   readonly #finished = Promise.withResolvers<void>();
   #state: JobState = "STOPPED";
-  #metrics: Uint8Array = new Uint8Array(0);
+  #metrics: Uint8Array = NO_METRICS;
   #unwritten: JobEvent[] = [];
   #keptFrom: number | undefined;
   #flushScheduled = false;
