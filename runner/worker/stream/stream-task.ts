@@ -119,7 +119,9 @@ export class StreamTask {
         signal: this.#abort.signal,
       });
     if (vertex.head.kind === "test-stream")
-      this.#testStream = new TestStreamHead(environment, task, vertex.head, this.#outputs);
+      this.#testStream = new TestStreamHead(environment, task, vertex.head, this.#outputs, (failure) =>
+        failure === undefined ? wake() : this.#fail(failure),
+      );
   }
 
   get taskId(): string {
@@ -151,6 +153,7 @@ export class StreamTask {
       !this.#barrierInside &&
       (this.#stage?.idle ?? true) &&
       (this.#grouping?.idle ?? true) &&
+      (this.#testStream?.idle ?? true) &&
       !this.#gate.hasInput
     );
   }
@@ -340,6 +343,7 @@ export class StreamTask {
     this.#abort.abort(new Error("the task has ended"));
     this.#stage?.close();
     this.#grouping?.close();
+    this.#testStream?.close();
     for (const { queue } of this.#task.inputs) queue.onItem = undefined;
   }
 }

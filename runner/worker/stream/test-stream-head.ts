@@ -1,20 +1,179 @@
-/** placeholder */
-import type { HeadSpec } from "../../graph/execution-graph.ts";
+/**
+ * The head of a TestStream: emits one event at a time, each when the job is quiet, which the job server finds out.
+ *
+ * The job's processing time is the TestStream's: it begins at the worker's time and moves by events only. After the
+ * last event all outputs' watermarks are at +∞. The position is a row, so that a restored task goes on with the event
+ * that was next.
+ * Source: TestStreamPayload of beam_runner_api.proto; times in it are milliseconds.
+ */
+import { type TestStreamPayload_Event, TestStreamPayload } from "../../../proto/gen/beam_runner_api.ts";
+import { encodeHeader } from "../../coders/windowed-value.ts";
+import type { HeadSpec, TestStreamOutput } from "../../graph/execution-graph.ts";
+import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
+import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
+import { openTestStreamEvents, type TestStreamEvents } from "./test-stream-events.ts";
 import type { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
+const POSITION_ROW = `${NO_KEY_GROUP}position`;
+const GLOBAL_WINDOW: readonly Uint8Array[] = [new Uint8Array(0)];
+
 export class TestStreamHead {
+  readonly #environment: StreamTaskEnvironment;
+  readonly #head: Extract<HeadSpec, { kind: "test-stream" }>;
+  readonly #outputs: StreamOutputs;
+  readonly #table: StateTable;
+  readonly #events: TestStreamEvents;
+  readonly #onProgress: (failure?: unknown) => void;
+  #position = 0;
+  /** Of the job, once the first event was asked for. */
+  #nowMs: number | undefined;
+  #isFetching = false;
+  #ended = false;
+
   constructor(
-    _environment: StreamTaskEnvironment,
+    environment: StreamTaskEnvironment,
     _task: StreamTaskDeployed,
-    _head: Extract<HeadSpec, { kind: "test-stream" }>,
-    _outputs: StreamOutputs,
+    head: Extract<HeadSpec, { kind: "test-stream" }>,
+    outputs: StreamOutputs,
+    onProgress: (failure?: unknown) => void,
   ) {
-    throw new Error("test stream");
+    this.#environment = environment;
+    this.#head = head;
+    this.#outputs = outputs;
+    this.#onProgress = onProgress;
+    this.#table = environment.rows.table("test-stream");
+    const payload = TestStreamPayload.decode(head.payload);
+    this.#events = openTestStreamEvents(
+      payload,
+      head.outputs.map(({ tag }) => tag),
+    );
+    const row = this.#table.get(POSITION_ROW);
+    if (row !== undefined) {
+      const view = new DataView(row.buffer, row.byteOffset);
+      this.#position = view.getFloat64(0);
+      this.#nowMs = view.getFloat64(8);
+    }
   }
+
+  /** All events have been emitted, and all watermarks are at +∞. */
   get ended(): boolean {
-    return false;
+    return this.#ended;
   }
-  advance(): void {}
-  drain(): void {}
+
+  /** An event is being fetched. */
+  get idle(): boolean {
+    return !this.#isFetching;
+  }
+
+  /** Emits the next event. */
+  advance(): void {
+    if (this.#ended || this.#isFetching) return;
+    if (this.#nowMs === undefined) this.#moveTime(this.#environment.clock.nowMs());
+    const next = this.#events.get(this.#position);
+    if (!(next instanceof Promise)) {
+      this.#emit(next);
+      return;
+    }
+    this.#isFetching = true;
+    next
+      .then((event) => {
+        this.#isFetching = false;
+        this.#emit(event);
+        this.#onProgress();
+      })
+      .catch((failure: unknown) => this.#onProgress(failure));
+  }
+
+  /** No further event: watermarks go to +∞. */
+  drain(): void {
+    this.#end();
+  }
+
+  #emit(next: TestStreamPayload_Event | undefined): void {
+    if (next === undefined) {
+      this.#end();
+      return;
+    }
+    this.#position++;
+    const { event } = next;
+    switch (event?.$case) {
+      case "elementEvent": {
+        const output = this.#output(event.value.tag);
+        if (output !== undefined) this.#emitElements(output, event.value.elements);
+        break;
+      }
+      case "watermarkEvent": {
+        const { newWatermark, tag } = event.value;
+        const datasets =
+          this.#head.outputs.length === 1 ? undefined : new Set<string>(this.#output(tag)?.datasets ?? []);
+        this.#outputs.emitWatermark(Number(newWatermark) as Timestamp, datasets);
+        break;
+      }
+      case "processingTimeEvent":
+        this.#moveTime((this.#nowMs ?? 0) + Number(event.value.advanceDuration));
+        break;
+      case undefined:
+        break;
+    }
+    this.#store();
+  }
+
+  #emitElements(
+    output: TestStreamOutput,
+    elements: readonly { readonly encodedElement: Uint8Array; readonly timestamp: bigint }[],
+  ): void {
+    const parts: Uint8Array[] = [];
+    for (const { encodedElement, timestamp } of elements)
+      parts.push(
+        encodeHeader(Number(timestamp) as Timestamp, GLOBAL_WINDOW),
+        varint(encodedElement.length),
+        encodedElement,
+      );
+    const bundle = this.#outputs.begin();
+    void bundle.acceptHead(
+      { data: Buffer.concat(parts), elementCount: elements.length },
+      new Set<string>(output.datasets),
+    );
+    bundle.commit();
+  }
+
+  /** An empty tag means the main output; where there is one output, any tag means that. */
+  #output(tag: string): TestStreamOutput | undefined {
+    const { outputs } = this.#head;
+    if (outputs.length === 1) return outputs[0];
+    return outputs.find((output) => output.tag === tag);
+  }
+
+  #moveTime(nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#environment.setProcessingTime(nowMs);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#events.close();
+    this.#outputs.emitWatermark(MAX_TIMESTAMP);
+    this.#store();
+  }
+
+  #store(): void {
+    const row = new Uint8Array(16);
+    const view = new DataView(row.buffer);
+    view.setFloat64(0, this.#position);
+    view.setFloat64(8, this.#nowMs ?? 0);
+    this.#table.put(POSITION_ROW, row);
+  }
+
+  close(): void {
+    this.#events.close();
+  }
+}
+
+function varint(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 0x80; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
+  bytes.push(rest);
+  return Uint8Array.from(bytes);
 }

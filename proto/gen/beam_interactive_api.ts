@@ -1,0 +1,1 @@
+export * from "./org/apache/beam/model/interactive/v1/beam_interactive_api.ts";
