@@ -136,7 +136,7 @@ const BUNDLES: readonly OptionSpec[] = [
   option("honoured", "max_bundle_size", "INTEGER", undefined, "Elements of a bundle: 1000, in batch 1000000.", {
     minimum: 1,
   }),
-  option("not-yet", "max_bundle_time_mills", "INTEGER", undefined, "Milliseconds of a bundle: 1000, in batch 10000.", {
+  option("honoured", "max_bundle_time_mills", "INTEGER", undefined, "Milliseconds of a bundle: 1000, in batch 10000.", {
     minimum: 1,
   }),
 ];

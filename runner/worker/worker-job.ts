@@ -61,6 +61,11 @@ export interface WorkerJobInit {
 const HARNESS_CONNECT_TIMEOUT_MS = 300_000;
 const ENVIRONMENT_WAIT_MS = 30_000;
 const SPLIT_AFTER_MS = 1_000;
+/** How often a long bundle is asked for its metrics. */
+const SUPERVISE_MS = 1_000;
+
+/** The same set twice where everything attempted is committed. */
+export type TellMetrics = (committed: MonitoringInfoSet, attempted: MonitoringInfoSet) => void;
 /** Of a streaming task: input that waits for its bundle, beside the bundle that runs. */
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 
@@ -130,10 +135,11 @@ export class WorkerJob {
   }
 
   /** Runs one task attempt to its end. @throws what made it fail. */
-  async run(task: TaskDeployment, onMetrics: (committed: MonitoringInfoSet) => void): Promise<TaskResult> {
+  async run(task: TaskDeployment, onMetrics: TellMetrics): Promise<TaskResult> {
     const abort = new AbortController();
-    const runner = new TaskRunner(this.#taskEnvironment(task), task, abort.signal);
-    const done = runner.run().finally(() => onMetrics(runner.committed));
+    const tell = () => onMetrics(runner.committed, runner.attempted);
+    const runner: TaskRunner = new TaskRunner(this.#taskEnvironment(task), task, abort.signal, tell);
+    const done = runner.run().finally(tell);
     this.#tasks.set(task.attemptId, { abort, done: done.catch(() => undefined) });
     try {
       return await done;
@@ -221,6 +227,8 @@ export class WorkerJob {
       maxBundleElements: description.maxBundleElements,
       laneCount: description.sdkWorkerParallelism,
       splitAfterMs: SPLIT_AFTER_MS,
+      superviseMs: SUPERVISE_MS,
+      maxBundleTimeMs: description.maxBundleTimeMs,
       limits,
       spillDirectory,
       reader,

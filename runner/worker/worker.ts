@@ -24,7 +24,6 @@ import { type GenericService, GrpcServer, openClient } from "../base/grpc.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
-import type { MonitoringInfoSet } from "../base/monitoring-infos.ts";
 import { ResourceScope } from "../base/resource-scope.ts";
 import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { PartitionStore } from "../state/partition-store.ts";
@@ -42,7 +41,7 @@ import { workerStatusService } from "./fn-api/worker-status-service.ts";
 import { EnvironmentLostError } from "./harness-pool.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import type { TaskDeployment } from "./task/task-runner.ts";
-import { WorkerJob } from "./worker-job.ts";
+import { type TellMetrics, WorkerJob } from "./worker-job.ts";
 import { IMPORTANCE_OF, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
 
 export interface WorkerInit {
@@ -307,7 +306,7 @@ export class Worker {
         sideInput: message.sideInput.map((ref) => partitionRefOf(jobId, ref)),
         outputPartitions: message.outputPartitions as Record<DatasetId, number>,
       };
-      const result = await job.run(task, (committed) => this.#sendMetrics(jobId, attemptId, committed));
+      const result = await job.run(task, (...sets) => this.#sendMetrics(jobId, attemptId, ...sets));
       report({ state: TaskStateChange_State.FINISHED, sealed: sealedOf(result) });
     } catch (thrown) {
       const error = WeirError.from(thrown);
@@ -327,9 +326,10 @@ export class Worker {
     }
   }
 
-  #sendMetrics(jobId: JobId, taskAttemptId: TaskAttemptId, committed: MonitoringInfoSet): void {
-    const encoded = committed.encoded();
-    this.#send({ $case: "metrics", value: { jobId, taskAttemptId, committed: encoded, attempted: encoded } });
+  #sendMetrics(jobId: JobId, taskAttemptId: TaskAttemptId, ...[committedSet, attemptedSet]: Parameters<TellMetrics>) {
+    const committed = committedSet.encoded();
+    const attempted = attemptedSet === committedSet ? committed : attemptedSet.encoded();
+    this.#send({ $case: "metrics", value: { jobId, taskAttemptId, committed, attempted } });
   }
 
   async #releaseJob(jobId: JobId): Promise<void> {

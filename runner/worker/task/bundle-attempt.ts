@@ -13,11 +13,13 @@ import type {
   ProcessBundleResponse,
   StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
+import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { InstructionId } from "../../base/ids.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import { encodeData, encodeTimers } from "./encode-elements.ts";
 import type { BundleStreams, HarnessConnection, StateReply } from "./harness-connection.ts";
+import { fullMonitoringInfos } from "./short-ids.ts";
 import { type BundleInput, splitInput } from "./bundle-input.ts";
 
 /** The SDK answered the bundle with an error: user code raised. */
@@ -192,6 +194,17 @@ export class BundleAttempt {
     );
     this.#input = primary;
     return { residuals: residualsOf(residualRoots), residualChannel };
+  }
+
+  /** Its metrics so far. @returns undefined when the SDK does not tell; @throws WeirError when the harness is lost. */
+  async progress(): Promise<readonly MonitoringInfo[] | undefined> {
+    if (this.#answered) return undefined;
+    const answer = await this.#harness.instruct(this.#harness.newInstructionId(), {
+      $case: "processBundleProgress",
+      value: { instructionId: this.instructionId },
+    });
+    if (answer.error !== "" || answer.response?.$case !== "processBundleProgress") return undefined;
+    return fullMonitoringInfos(this.#harness, answer.response.value);
   }
 
   #onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void {

@@ -17,6 +17,7 @@ import type { Skip } from "../../coders/element-boundary.ts";
 import type { HarnessConnection, StateReply } from "./harness-connection.ts";
 import { fullMonitoringInfos } from "./short-ids.ts";
 import { BundleAttempt, BundleFailedError, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
+import { BundleSupervisor, type RunningBundle, runningBundle } from "./bundle-supervisor.ts";
 import { type BundleInput, bundleInputOf, cutBundles } from "./bundle-input.ts";
 
 /** Where a stage's outputs go. One call per bundle attempt. */
@@ -44,22 +45,24 @@ export interface StageExecutorInit {
   readonly onState: (request: StateRequest) => Promise<StateReply> | StateReply;
   /** Metrics of an attempt that committed. */
   readonly onCommitted: (infos: readonly MonitoringInfo[]) => void;
+  /** Metrics of an attempt that failed, as far as it had told them. */
+  readonly onFailed: (infos: readonly MonitoringInfo[]) => void;
+  /** A running bundle has told its metrics: `runningInfos` has changed. */
+  readonly onProgress: () => void;
   readonly limits: {
     readonly maxBundleBytes: number;
     readonly maxBundleElements: number;
     readonly maxBundleAttempts: number;
     /** A bundle that runs longer is split when a lane has nothing to do. */
     readonly splitAfterMs: number;
+    /** How often running bundles are looked after; undefined: never. */
+    readonly superviseMs: number | undefined;
+    /** A bundle that runs longer gives back what it has not begun. */
+    readonly maxBundleTimeMs: number;
   };
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
-}
-
-interface RunningBundle {
-  readonly attempt: BundleAttempt;
-  readonly startedMs: number;
-  splitting: boolean;
 }
 
 export class StageExecutor {
@@ -94,6 +97,8 @@ export class StageExecutor {
       this.#skip,
     );
     this.#source = bundles;
+    const ended = new AbortController();
+    const supervision = this.#supervise(AbortSignal.any([this.#signal, ended.signal]));
     try {
       let first: { readonly thrown: unknown } | undefined;
       await Promise.all(
@@ -106,8 +111,30 @@ export class StageExecutor {
       );
       if (first !== undefined) throw first.thrown;
     } finally {
+      ended.abort();
+      await supervision;
       await bundles.return(undefined);
     }
+  }
+
+  /** What running bundles have told of their metrics. */
+  runningInfos(): readonly MonitoringInfo[] {
+    return [...this.#running].flatMap(({ infos }) => infos);
+  }
+
+  #supervise(signal: AbortSignal): Promise<void> {
+    const { limits, onProgress, clock, log } = this.#init;
+    if (limits.superviseMs === undefined) return Promise.resolve();
+    const supervisor = new BundleSupervisor({
+      intervalMs: limits.superviseMs,
+      maxBundleTimeMs: limits.maxBundleTimeMs,
+      running: this.#running,
+      closeBundle: (bundle) => this.#split(bundle, 0),
+      onProgress,
+      clock,
+      log,
+    });
+    return supervisor.run(signal);
   }
 
   async #runLane(lane: HarnessLane): Promise<void> {
@@ -185,14 +212,7 @@ export class StageExecutor {
       if (running.splitting || now - running.startedMs < this.#init.limits.splitAfterMs) continue;
       running.splitting = true;
       try {
-        const split = await running.attempt.split(0.5);
-        if (split === undefined) continue;
-        const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
-        if (roots.length > 0) this.#returned.push(bundleInputOf(roots));
-        if (split.residualChannel.elementCount > 0) this.#returned.push(split.residualChannel);
-        this.#init.log.debug({ bundle: running.attempt.instructionId }, "split a slow bundle");
-        this.#notify();
-        return;
+        if (await this.#split(running, 0.5)) return;
       } catch (failure) {
         // The bundle's own end tells what happened to it.
         this.#init.log.debug({ err: failure }, "split was not answered");
@@ -200,6 +220,18 @@ export class StageExecutor {
         running.splitting = false;
       }
     }
+  }
+
+  /** What the bundle gives back is uncommitted input at once. @returns false when it gave nothing */
+  async #split(running: RunningBundle, fractionOfRemainder: number): Promise<boolean> {
+    const split = await running.attempt.split(fractionOfRemainder);
+    if (split === undefined) return false;
+    const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
+    if (roots.length > 0) this.#returned.push(bundleInputOf(roots));
+    if (split.residualChannel.elementCount > 0) this.#returned.push(split.residualChannel);
+    this.#init.log.debug({ bundle: running.attempt.instructionId, fractionOfRemainder }, "split a bundle");
+    this.#notify();
+    return true;
   }
 
   async #runBundle(lane: HarnessLane, first: BundleInput): Promise<void> {
@@ -249,7 +281,7 @@ export class StageExecutor {
       onOutput: (sink, data) => output.accept(sink, data),
       onState: this.#init.onState,
     });
-    const running: RunningBundle = { attempt, startedMs: this.#init.clock.monotonicMs(), splitting: false };
+    const running = runningBundle(attempt, this.#init.clock.monotonicMs());
     this.#running.add(running);
     try {
       const response = await attempt.run(this.#signal);
@@ -277,6 +309,7 @@ export class StageExecutor {
       return { kind: "committed" };
     } catch (failure) {
       output.abort();
+      this.#init.onFailed(running.infos);
       return { kind: "failed", failure, retainedInput: attempt.retainedInput };
     } finally {
       this.#running.delete(running);

@@ -32,6 +32,8 @@ export interface TaskEnvironment {
   readonly maxBundleElements: number;
   readonly laneCount: number;
   readonly splitAfterMs: number;
+  readonly superviseMs: number;
+  readonly maxBundleTimeMs: number;
   readonly limits: Limits;
   readonly spillDirectory: string;
   readonly reader: PartitionReader;
@@ -65,13 +67,30 @@ export class TaskRunner {
   readonly #environment: TaskEnvironment;
   readonly #task: TaskDeployment;
   readonly #signal: AbortSignal;
+  readonly #onProgress: () => void;
   /** Of committed bundles. */
   readonly committed = new MonitoringInfoSet();
+  /** Of failed bundles, as far as they had told. */
+  readonly #failed = new MonitoringInfoSet();
+  #executor: StageExecutor | undefined;
 
-  constructor(environment: TaskEnvironment, task: TaskDeployment, signal: AbortSignal) {
+  /** @param onProgress `attempted` has changed without a bundle's end */
+  constructor(environment: TaskEnvironment, task: TaskDeployment, signal: AbortSignal, onProgress: () => void) {
+    this.#onProgress = onProgress;
     this.#environment = environment;
     this.#task = task;
     this.#signal = signal;
+  }
+
+  /** Of committed, failed and running bundles; `committed` itself where there are no others. Not to be changed. */
+  get attempted(): MonitoringInfoSet {
+    const running = this.#executor?.runningInfos() ?? [];
+    if (running.length === 0 && this.#failed.size === 0) return this.committed;
+    const attempted = new MonitoringInfoSet();
+    attempted.mergeAll(this.committed);
+    attempted.mergeAll(this.#failed);
+    for (const info of running) attempted.merge(info);
+    return attempted;
   }
 
   /** @throws WeirError (LostPartitionError for lost input); all outputs have been discarded then. */
@@ -183,16 +202,23 @@ export class TaskRunner {
       onCommitted: (infos) => {
         for (const info of infos) this.committed.merge(info);
       },
+      onFailed: (infos) => {
+        for (const info of infos) this.#failed.merge(info);
+      },
+      onProgress: this.#onProgress,
       limits: {
         maxBundleBytes: limits.bundleInputBytes,
         maxBundleElements: Math.min(perBundle, this.#environment.maxBundleElements),
         maxBundleAttempts: limits.maxBundleAttempts,
         splitAfterMs: this.#environment.splitAfterMs,
+        superviseMs: this.#environment.superviseMs,
+        maxBundleTimeMs: this.#environment.maxBundleTimeMs,
       },
       clock,
       log,
       signal: this.#signal,
     });
+    this.#executor = executor;
     await executor.run(input);
   }
 }
