@@ -94,6 +94,8 @@ export interface WindowedGrouping {
   add(chunk: Chunk, time: TaskTime): Promise<void> | void;
   /** The input watermark or processing time has moved: fires what is due, drops expired windows. */
   advance(time: TaskTime): Promise<void> | void;
+  /** Makes its rows true: right before they are frozen, and not while `add` or `advance` is under way. */
+  flush(): void;
   /** Panes fired since the last call, encoded windowed_value<kv<K, iterable<V>>>, chunked; empty when none. */
   takeOutput(): Chunk[];
   /** The output watermark must not pass it; MAX_TIMESTAMP when nothing is held. Panes taken hold nothing any more. */
