@@ -16,9 +16,9 @@ import type { PartitionStore } from "../state/partition-store.ts";
 import type { SideInputStore } from "../state/side-input-store.ts";
 import type { HarnessConnection } from "./task/harness-connection.ts";
 import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
-import { openTaskRows } from "./stream/open-task-rows.ts";
 import { StreamJob } from "./stream/stream-job.ts";
 import type { Channels } from "./stream/stream-ports.ts";
+import { TaskRows } from "./stream/task-rows.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import { type TaskDeployment, type TaskEnvironment, type TaskResult, TaskRunner } from "./task/task-runner.ts";
@@ -66,6 +66,8 @@ const SUPERVISE_MS = 1_000;
 
 /** The same set twice where everything attempted is committed. */
 export type TellMetrics = (committed: MonitoringInfoSet, attempted: MonitoringInfoSet) => void;
+/** What a streaming task's rows may have in memory, however many tasks share the worker. */
+const MIN_STATE_BYTES = 1024 * 1024;
 /** Of a streaming task: input that waits for its bundle, beside the bundle that runs. */
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 
@@ -210,7 +212,12 @@ export class WorkerJob {
         truncateDescriptorId: (vertexId) => this.#truncateDescriptorId(vertexId as VertexId),
         windowMerger: (vertex) => this.#windowMerger(vertex),
       },
-      openRows: (request) => openTaskRows({ ...request, jobId: description.jobId, spillDirectory, limits }),
+      openRows: ({ taskCount, ...request }) =>
+        TaskRows.open({
+          ...request,
+          spillDirectory,
+          memoryBytes: Math.max(MIN_STATE_BYTES, Math.floor(limits.groupingMemoryBytes / taskCount)),
+        }),
       send,
       isEnvironmentLost: (failure) => failure instanceof EnvironmentLostError,
       clock,

@@ -31,6 +31,7 @@ export interface StreamJobInit {
     StreamTaskEnvironment,
     | "rows"
     | "checkpoints"
+    | "relief"
     | "snapshot"
     | "onSnapshot"
     | "onFinished"
@@ -45,6 +46,8 @@ export interface StreamJobInit {
     readonly deployment: StreamTaskDeployment;
     readonly executionAttempt: number;
     readonly checkpointDirectory: string;
+    /** Tasks that share the worker's memory. */
+    readonly taskCount: number;
   }) => Promise<TaskRows>;
   readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
   /** What a task failed of was an environment that is gone for good. */
@@ -109,7 +112,12 @@ export class StreamJob {
     const { environment, channels, channelCapacityBytes, jobId, send } = this.#init;
     const { executionAttempt, checkpointDirectory } = message;
     const { vertexId, subtaskIndex } = deployment;
-    const rows = await this.#init.openRows({ deployment, executionAttempt, checkpointDirectory });
+    const rows = await this.#init.openRows({
+      deployment,
+      executionAttempt,
+      checkpointDirectory,
+      taskCount: message.tasks.length,
+    });
     const vertex = present(
       environment.graph.vertices.find((candidate) => candidate.id === vertexId),
       `vertex ${vertexId}`,
@@ -124,6 +132,7 @@ export class StreamJob {
         jobClock: this.#jobClock,
         channels,
         channelCapacityBytes,
+        relief: () => rows.relief(),
         snapshot: (checkpointId) => rows.snapshot(checkpointId),
         onSnapshot: (_task, checkpointId, files, failure) =>
           this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, failure),

@@ -39,6 +39,8 @@ export interface StreamTaskEnvironment {
   descriptorId(vertexId: string): string;
   truncateDescriptorId(vertexId: string): string;
   windowMerger(vertex: VertexSpec): WindowMerger | undefined;
+  /** Set while the rows are over their memory budget: to be awaited before more is put in. */
+  relief(): Promise<void> | undefined;
   /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */
   snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
   onSnapshot(task: StreamTask, checkpointId: number, files: readonly SnapshotFile[], failure: unknown): void;

@@ -52,6 +52,7 @@ export class StreamTask {
   readonly committed = new MonitoringInfoSet();
   #barrierInside = false;
   #scheduled = false;
+  #isRelieving = false;
   #started = false;
   #finished = false;
   #failed = false;
@@ -150,6 +151,7 @@ export class StreamTask {
   get idle(): boolean {
     return (
       !this.#scheduled &&
+      !this.#isRelieving &&
       !this.#barrierInside &&
       (this.#stage?.idle ?? true) &&
       (this.#grouping?.idle ?? true) &&
@@ -222,7 +224,7 @@ export class StreamTask {
   }
 
   #pump(): void {
-    if (this.#abort.signal.aborted) return;
+    if (this.#abort.signal.aborted || this.#isRelieving || this.#waitsForRelief()) return;
     for (let round = 0; ; round++) {
       const handled = this.#readGate();
       const changed = this.#stage?.pump() ?? false;
@@ -234,6 +236,20 @@ export class StreamTask {
       }
     }
     this.#publish();
+  }
+
+  /** Rows over their budget go to disk before anything more is done. */
+  #waitsForRelief(): boolean {
+    const relief = this.#environment.relief();
+    if (relief === undefined) return false;
+    this.#isRelieving = true;
+    relief
+      .catch((failure: unknown) => this.#fail(failure))
+      .finally(() => {
+        this.#isRelieving = false;
+        this.wake();
+      });
+    return true;
   }
 
   /** @returns the number of events that were handled */

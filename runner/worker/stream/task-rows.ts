@@ -1,19 +1,85 @@
-/** The rows of one streaming task together with their snapshots. */
-import type { SnapshotFile } from "../../../proto/gen/worker.ts";
-import { MemoryRows, type StateRows } from "../../state/state-rows.ts";
+/**
+ * The rows of one streaming task together with their snapshots: restored from files when it starts, frozen at
+ * barriers, written beside processing.
+ *
+ * Rows are in memory up to the task's share of the worker's budget, and in a SQLite file beyond it.
+ */
+import type { SnapshotFile, StreamTaskDeployment } from "../../../proto/gen/worker.ts";
+import { restoreRows } from "../../state/keyed/restore-rows.ts";
+import { SnapshotChain } from "../../state/keyed/snapshot-chain.ts";
+import type { SnapshotFileInfo } from "../../state/keyed/snapshot-file.ts";
+import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
+import type { StateRows, StateTable } from "../../state/state-rows.ts";
 
-export interface TaskRows extends StateRows {
-  /** Freezes them now; resolves with what a restore needs, oldest first, when it is stored. */
-  snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
-  close(): Promise<void>;
+export interface TaskRowsInit {
+  readonly deployment: StreamTaskDeployment;
+  readonly executionAttempt: number;
+  /** Where snapshots go; empty: none are taken. */
+  readonly checkpointDirectory: string;
+  readonly spillDirectory: string;
+  readonly memoryBytes: number;
 }
 
-export class UnstoredRows extends MemoryRows implements TaskRows {
-  snapshot(): Promise<readonly SnapshotFile[]> {
-    return Promise.resolve([]);
+export class TaskRows implements StateRows {
+  readonly #rows: SqliteRows;
+  readonly #chain: SnapshotChain | undefined;
+
+  private constructor(rows: SqliteRows, chain: SnapshotChain | undefined) {
+    this.#rows = rows;
+    this.#chain = chain;
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  /** @throws WeirError naming a snapshot file that is missing or damaged. */
+  static async open(init: TaskRowsInit): Promise<TaskRows> {
+    const { deployment, checkpointDirectory } = init;
+    const label = `${deployment.vertexId}.${deployment.subtaskIndex}.${init.executionAttempt}`;
+    const rows = new SqliteRows({
+      directory: init.spillDirectory,
+      label: `state-${label}`,
+      memoryBytes: init.memoryBytes,
+      tracksChanges: checkpointDirectory !== "",
+    });
+    try {
+      const files = deployment.restore.map((file): SnapshotFileInfo => ({
+        path: file.path,
+        byteLength: Number(file.byteLength),
+        sha256: file.sha256,
+      }));
+      await restoreRows(rows, files, {
+        firstKeyGroup: 0,
+        endKeyGroup: 0xffff,
+        takesUnkeyed: true,
+        asChanges: false,
+      });
+      const chain =
+        checkpointDirectory === ""
+          ? undefined
+          : new SnapshotChain({ rows, directory: checkpointDirectory, label, restoredFrom: files });
+      return new TaskRows(rows, chain);
+    } catch (failure) {
+      await rows.close();
+      throw failure;
+    }
+  }
+
+  table(name: string): StateTable {
+    return this.#rows.table(name);
+  }
+
+  /** A promise to wait for before anything more is put in; undefined while there is room. */
+  relief(): Promise<void> | undefined {
+    return this.#rows.relief();
+  }
+
+  /** Freezes them now, in one step; resolves with what a restore needs, oldest first, when it is stored. */
+  snapshot(checkpointId: number): Promise<readonly SnapshotFile[]> {
+    if (this.#chain === undefined) return Promise.resolve([]);
+    const pending = this.#chain.freeze(checkpointId);
+    return pending.write().then((files) => files.map((file) => ({ ...file, byteLength: BigInt(file.byteLength) })));
+  }
+
+  /** Drops the file of cold rows; snapshots stay. Idempotent. */
+  async close(): Promise<void> {
+    await this.#rows.close();
   }
 }
