@@ -130,6 +130,19 @@ export interface SideInputSpec {
   /** beam:side_input:iterable:v1 or beam:side_input:multimap:v1. */
   readonly accessPatternUrn: string;
   readonly windowingId: string;
+  /** Of the main input of the transform that reads it. */
+  readonly mainWindowingId: string;
+  /**
+   * True where the SDK's window mapping is by the side's own WindowFn, which the runner cannot run: a custom one. For
+   * global, fixed and sliding windows all SDKs map by the end of the main window, and the runner does the same.
+   */
+  readonly windowMapping: { readonly urn: string; readonly payload: Uint8Array } | undefined;
+  /**
+   * Its PCollection is unbounded and triggered without regard to the end of the window: a window can be read from its
+   * first pane on, and newer panes take the place of older ones. Otherwise it can be read when the watermark has
+   * passed the window.
+   */
+  readonly updating: boolean;
 }
 
 export interface UserStateSpec {

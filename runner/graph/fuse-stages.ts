@@ -3,13 +3,15 @@
  *
  * Transforms are taken in order of dependency. One joins the stage that produces its main input, or else a stage
  * that reads the same PCollection, if both run in the same environment and the stage does not, by any path, produce
- * what the transform needs as a side input; otherwise it begins a stage. Some always begin one: an SDF's process
+ * what the transform needs as a side input, and if main input can wait for side inputs at the stage's input (windows
+ * are the same there); otherwise it begins a stage. Some always begin one: an SDF's process
  * transform (its input is balanced by size), a stateful ParDo (its input is partitioned by key), a ParDo that
  * requires stable input.
  *
  * Invariant: the graph of stages has no cycle.
  */
 import { type Plan, type PlanNode, producers } from "./plan-node.ts";
+import { canWaitAt } from "./side-input-windows.ts";
 import { URN } from "./urns.ts";
 
 /** Why a stage's first transform cannot be fused with its producer; it decides how the stage's input is cut. */
@@ -71,6 +73,7 @@ export function fuseStages(plan: Plan): FusedPlan {
         (candidate) =>
           candidate !== undefined &&
           candidate.environmentId === node.environmentId &&
+          canWaitAt(plan, node, candidate.inputId) &&
           !dependsOn(sideInputs, candidate, graph),
       );
       if (stage !== undefined) {

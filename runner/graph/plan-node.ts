@@ -8,6 +8,7 @@ import {
   type Coder,
   type Components,
   type Environment,
+  type FunctionSpec,
   ParDoPayload,
   type PCollection,
   type PTransform,
@@ -22,6 +23,7 @@ export interface NodeSideInput {
   readonly localName: string;
   readonly pcollectionId: string;
   readonly accessPatternUrn: string;
+  readonly windowMapping: FunctionSpec | undefined;
 }
 
 /** A leaf transform. */
@@ -83,7 +85,13 @@ export function makeNode(plan: Plan, id: string, source: PTransform, kind?: Node
         `Side input '${localName}' of ${nameTransform(proto)} is not among its inputs.`,
       );
     }
-    return { localName, pcollectionId, accessPatternUrn: parDo?.sideInputs[localName]?.accessPattern?.urn ?? "" };
+    const side = parDo?.sideInputs[localName];
+    return {
+      localName,
+      pcollectionId,
+      accessPatternUrn: side?.accessPattern?.urn ?? "",
+      windowMapping: side?.windowMappingFn,
+    };
   });
   const isSideInput = new Set(sideInputNames);
   const actualKind = kind ?? nodeKind(urn);

@@ -33,6 +33,7 @@ import { buildDescriptor, timerCoderId } from "./process-bundle-descriptor.ts";
 import { CODER_URN, SESSION_WINDOWS_URN, SIDE_INPUT_URN } from "./urns.ts";
 import { truncateSpec } from "./truncate-descriptor.ts";
 import { vertexName } from "./vertex-name.ts";
+import { isUpdating, windowMappingOf } from "./side-input-windows.ts";
 import { windowingSpec } from "./windowing-spec.ts";
 import type { WireCoders } from "./wire-coders.ts";
 
@@ -214,6 +215,9 @@ class Specifier {
         datasets: this.#ids(datasets),
         accessPatternUrn: side.accessPatternUrn || SIDE_INPUT_URN.iterable,
         windowingId: this.#windowing(pcollectionOf(plan, side.pcollectionId).windowingStrategyId),
+        mainWindowingId: this.#windowing(pcollectionOf(plan, node.mainInputs[0] ?? "").windowingStrategyId),
+        windowMapping: windowMappingOf(plan, side),
+        updating: isUpdating(plan, side),
       })),
       userStates: nodes.flatMap((node) => this.#userStates(node)),
       timers: nodes.flatMap((node) => this.#timers(node)),

@@ -59,6 +59,9 @@ export const RUNNER_URNS: ReadonlySet<string> = new Set([
   URN.testStream,
 ]);
 
+export const GLOBAL_WINDOWS_URN = "beam:window_fn:global_windows:v1";
+export const FIXED_WINDOWS_URN = "beam:window_fn:fixed_windows:v1";
+export const SLIDING_WINDOWS_URN = "beam:window_fn:sliding_windows:v1";
 export const SESSION_WINDOWS_URN = "beam:window_fn:session_windows:v1";
 
 export const SIDE_INPUT_URN = {
