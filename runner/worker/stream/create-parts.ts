@@ -1,6 +1,9 @@
 /** The parts of a streaming task over its rows: which class stands behind each port. */
+import { present } from "../../base/assert.ts";
 import type { ExecutableStageSpec, HeadSpec } from "../../graph/execution-graph.ts";
+import { TriggeredGrouping } from "./grouping/triggered-grouping.ts";
 import type { StreamSideInputs, Timers, UserState, WindowedGrouping } from "./stream-ports.ts";
+import { KeyedTimers } from "./timers/keyed-timers.ts";
 import { KeyedUserState } from "./user-state.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
@@ -19,12 +22,9 @@ export function createUserState(
   });
 }
 
-export function createTimers(
-  _environment: StreamTaskEnvironment,
-  _task: StreamTaskDeployed,
-  _stage: ExecutableStageSpec,
-): Timers {
-  throw new Error("timers");
+export function createTimers(environment: StreamTaskEnvironment, stage: ExecutableStageSpec): Timers {
+  const { rows, graph, maxParallelism } = environment;
+  return new KeyedTimers({ table: rows.table("timers"), stage, graph, maxParallelism });
 }
 
 export function createSideInputs(
@@ -36,10 +36,21 @@ export function createSideInputs(
 }
 
 export function createGrouping(
-  _environment: StreamTaskEnvironment,
-  _task: StreamTaskDeployed,
-  _head: Extract<HeadSpec, { kind: "group-by-key" }>,
-  _signal: AbortSignal,
+  environment: StreamTaskEnvironment,
+  task: StreamTaskDeployed,
+  head: Extract<HeadSpec, { kind: "group-by-key" }>,
+  signal: AbortSignal,
 ): WindowedGrouping {
-  throw new Error("grouping");
+  const { rows, graph, maxParallelism, limits } = environment;
+  const dataset = present(task.vertex.inputs[0], "the grouping's input");
+  const merger = environment.windowMerger(task.vertex);
+  return new TriggeredGrouping({
+    coders: graph.coders,
+    inputCoderId: present(graph.datasets[dataset], `dataset ${dataset}`).coderId,
+    windowing: present(graph.windowings[head.windowingId], "the grouping's windowing strategy"),
+    table: rows.table("grouping"),
+    maxParallelism,
+    chunkBytes: limits.chunkBytes,
+    ...(merger === undefined ? {} : { mergeWindows: (windows) => merger.merge(windows, signal) }),
+  });
 }

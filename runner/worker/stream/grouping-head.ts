@@ -70,6 +70,11 @@ export class GroupingHead {
     return { inputWatermark: this.#watermark, processingTimeMs: this.#environment.jobClock.nowMs() };
   }
 
+  /** Makes its rows true, before they are frozen. */
+  flush(): void {
+    this.#grouping.flush();
+  }
+
   #run(step: () => Promise<void> | void): void {
     const wait = step();
     if (wait === undefined) {

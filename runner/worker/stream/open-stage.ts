@@ -42,7 +42,7 @@ export function openStage(
       splittable: stage.splittable,
       output,
       userState: stage.userStates.length === 0 ? undefined : createUserState(environment, task, stage),
-      timers: stage.timers.length === 0 ? undefined : createTimers(environment, task, stage),
+      timers: stage.timers.length === 0 ? undefined : createTimers(environment, stage),
       residuals,
       truncation:
         stage.truncate === undefined

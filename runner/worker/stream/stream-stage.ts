@@ -333,8 +333,9 @@ export class StreamStage {
   }
 
   #onCommit(work: BundleWork, commit: BundleCommit, truncated: boolean): void {
-    const { residuals, jobClock } = this.#init;
+    const { residuals, jobClock, timers } = this.#init;
     work.residuals?.commit();
+    if (timers !== undefined) for (const chunk of work.chunks) timers.noteInput(chunk);
     const now = jobClock.nowMs();
     for (const residual of commit.residuals)
       residuals.add({

@@ -337,6 +337,7 @@ export class StreamTask {
     this.#marks.set("stage", this.#stage?.inputWatermark ?? MIN_TIMESTAMP);
     if (this.#impulsed) this.#marks.set("impulse", MAX_TIMESTAMP);
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);
+    this.#grouping?.flush();
     this.#finalizers.barrier(checkpointId);
     const written = this.#environment.snapshot(checkpointId);
     this.#outputs.emitBarrier(barrier);
