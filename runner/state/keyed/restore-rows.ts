@@ -2,8 +2,8 @@
  * Puts the rows of snapshot files back, those that a subtask owns: at another parallelism a file's rows go to several
  * subtasks, and a subtask reads the files of several.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { NO_KEY_GROUP } from "../state-rows.ts";
+import { nextTurn } from "./next-turn.ts";
 import { readSnapshotFile, type SnapshotFileInfo } from "./snapshot-file.ts";
 import type { SqliteRows } from "./sqlite-rows.ts";
 

@@ -9,8 +9,8 @@
  * Invariants: a row in a Map is newer than, or the same as, the file's; the file changes only when rows leave; memory
  * is the budget and what arrives before `relief` is awaited, but never more than HARD_LIMIT of it.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { assert } from "../../base/assert.ts";
+import { nextTurn } from "./next-turn.ts";
 import type { StateRows, StateTable } from "../state-rows.ts";
 import { ColdRows } from "./cold-rows.ts";
 import { SqliteTable } from "./sqlite-table.ts";

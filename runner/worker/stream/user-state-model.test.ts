@@ -1,5 +1,7 @@
+import { tmpdir } from "node:os";
 import test from "ava";
 import fc from "fast-check";
+import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
 import { MemoryRows } from "../../state/state-rows.ts";
 import { END_OF_GLOBAL_WINDOW } from "../../time/timestamp.ts";
 import { interval, nested, open, rowCount, Sdk, varint } from "./user-state-fixture.ts";
@@ -122,14 +124,24 @@ function copyOf(model: Model): Model {
   return structuredClone(model);
 }
 
+/** Most rows of it lie in a file. */
+function tinyRows(): SqliteRows {
+  return new SqliteRows({
+    directory: tmpdir(),
+    label: "weir-user-state-test",
+    memoryBytes: 2_000,
+    tracksChanges: true,
+  });
+}
+
 test("random requests in bundles that commit or abort, with restores between, do what a naive model does", (t) => {
   const bundles = fc.array(
     fc.record({ ops: fc.array(opArbitrary, { maxLength: 12 }), commit: fc.boolean(), restore: fc.boolean() }),
-    { maxLength: 12 },
+    { maxLength: 12, size: "max" },
   );
   fc.assert(
-    fc.property(bundles, fc.constantFrom(8, 24, 4096), (given, pageBytes) => {
-      const rows = new MemoryRows();
+    fc.property(bundles, fc.constantFrom(8, 24, 4096), fc.boolean(), (given, pageBytes, inMemory) => {
+      const rows = inMemory ? new MemoryRows() : tinyRows();
       let state = open({ rows, pageBytes, windows: "interval" });
       let model: Model = { bags: new Map(), maps: new Map(), lists: new Map() };
       const seen: Op[] = [];
@@ -154,7 +166,9 @@ test("random requests in bundles that commit or abort, with restores between, do
         if (restore) state = open({ rows, pageBytes, windows: "interval" });
       }
       state.expireWindows(END_OF_GLOBAL_WINDOW);
-      return rowCount(rows) === 0;
+      const left = rowCount(rows);
+      if (rows instanceof SqliteRows) rows.close();
+      return left === 0;
     }),
     { numRuns: 300 },
   );
