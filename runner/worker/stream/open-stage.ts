@@ -1,7 +1,7 @@
 /** Puts the stage of a streaming task together from its parts. */
 import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
-import type { BundlePlan } from "../task/bundle-attempt.ts";
+import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.ts";
 import { createSideInputs, createTimers, createUserState } from "./create-parts.ts";
 import { PushedBackInput } from "./pushed-back-input.ts";
 import { Residuals } from "./residuals.ts";
@@ -29,6 +29,7 @@ export function openStage(
     timerFamilies: stage.timers,
     chunkBytes: limits.chunkBytes,
     skip: compileSkip(graph.coders, stage.inputCoderId),
+    embedsElements: takesEmbeddedElements(graph.environments[stage.environmentId]),
   };
   const residuals = new Residuals(rows.table("residuals"), idPrefix);
   const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);

@@ -8,6 +8,7 @@
 import type {
   BundleApplication,
   DelayedBundleApplication,
+  Elements,
   InstructionResponse,
   ProcessBundleRequest_CacheToken,
   ProcessBundleResponse,
@@ -58,6 +59,18 @@ export interface BundlePlan {
   /** Bytes of one message on the Data stream. */
   readonly chunkBytes: number;
   readonly skip: Skip;
+  /** The SDK takes small input in the request itself. */
+  readonly embedsElements?: boolean;
+}
+
+/** Java's SDK has it, Python's (2.77), Go's (2.77) and TypeScript's (2.49) have not. */
+const EMBEDDING_CAPABILITY = "beam:protocol:control_request_elements_embedding:v1";
+/** Larger input is no longer small beside its request, and should not delay others' instructions. */
+const MAX_EMBEDDED_BYTES = 16 * 1024;
+
+/** Whether an environment's harnesses take small input in the request. */
+export function takesEmbeddedElements(environment: { readonly capabilities: readonly string[] } | undefined): boolean {
+  return environment?.capabilities.includes(EMBEDDING_CAPABILITY) === true;
 }
 
 /** Elements that a split or the SDK itself gave back. */
@@ -129,6 +142,7 @@ export class BundleAttempt {
       onState: (request) => this.#handlers.onState(request),
     };
     this.#harness.openBundle(this.instructionId, streams);
+    const elements = this.#embeddedElements();
     const forgetHarness = this.#harness.onLost((failure) => this.#outputsEnded.reject(failure));
     try {
       const answer = this.#harness.instruct(this.instructionId, {
@@ -136,7 +150,7 @@ export class BundleAttempt {
         value: {
           processBundleDescriptorId: this.#plan.descriptorId,
           cacheTokens: this.#extras.cacheTokens,
-          elements: undefined,
+          elements,
           hasNoState: false,
           onlyBundleForKeys: false,
         },
@@ -144,7 +158,7 @@ export class BundleAttempt {
       const settled = answer.finally(() => {
         this.#answered = true;
       });
-      const sending = this.#send();
+      const sending = elements === undefined ? this.#send() : Promise.resolve();
       // A bundle that fails early stops reading: do not wait for its input to drain.
       const response = this.#check(await Promise.race([settled, sending.then(() => settled), aborted.promise]));
       // An SDK may put small outputs into its answer instead of on the data stream.
@@ -221,6 +235,24 @@ export class BundleAttempt {
 
   #endSink(sink: string): void {
     if (this.#openSinks.delete(sink) && this.#openSinks.size === 0) this.#outputsEnded.resolve();
+  }
+
+  /** The whole input with every stream's end, where the SDK takes it so and it is small. */
+  #embeddedElements(): Elements | undefined {
+    const { sourceTransformId: transformId, timerFamilies = [], embedsElements } = this.#plan;
+    const { timers } = this.#extras;
+    const byteLength = timers.reduce((sum, batch) => sum + batch.timers.length, this.#input.byteLength);
+    if (embedsElements !== true || byteLength > MAX_EMBEDDED_BYTES) return undefined;
+    const { instructionId } = this;
+    const none = new Uint8Array();
+    const data = this.#input.chunks.map((chunk) => ({ instructionId, transformId, data: chunk.data, isLast: false }));
+    return {
+      data: [...data, { instructionId, transformId, data: none, isLast: true }],
+      timers: [
+        ...timers.map((batch) => ({ instructionId, ...batch, isLast: false })),
+        ...timerFamilies.map((family) => ({ instructionId, ...family, timers: none, isLast: true })),
+      ],
+    };
   }
 
   async #send(): Promise<void> {

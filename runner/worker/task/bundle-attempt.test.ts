@@ -1,0 +1,85 @@
+import test from "ava";
+import { Elements, type InstructionRequest } from "../../../proto/gen/beam_fn_api.ts";
+import type { HarnessId } from "../../base/ids.ts";
+import { BundleAttempt, type BundleExtras, takesEmbeddedElements } from "./bundle-attempt.ts";
+import { bundleInputOf } from "./bundle-input.ts";
+import { HarnessConnection } from "./harness-connection.ts";
+
+const FAMILY = { transformId: "dofn", timerFamilyId: "family" };
+
+/** Runs one bundle of `sizes` chunks without sinks; returns what the SDK was sent on either stream. */
+async function run(sizes: readonly number[], embedsElements: boolean, extras?: BundleExtras) {
+  const requests: NonNullable<InstructionRequest["request"]>[] = [];
+  const sent: Elements[] = [];
+  const connection = new HarnessConnection("h" as HarnessId);
+  connection.attachControl({
+    write: ({ instructionId, request }: InstructionRequest) => {
+      if (request !== undefined) requests.push(request);
+      setImmediate(() => connection.onInstructionResponse({ instructionId, error: "", response: undefined }));
+      return true;
+    },
+    once: () => undefined,
+    end: () => undefined,
+  });
+  connection.attachData({
+    write: (message: Buffer) => {
+      sent.push(Elements.decode(message));
+      return true;
+    },
+    once: () => undefined,
+    end: () => undefined,
+  });
+  const plan = {
+    descriptorId: "d",
+    sourceTransformId: "source",
+    sinkTransformIds: [],
+    chunkBytes: 1024 * 1024,
+    skip: (_bytes: Uint8Array, position: number) => position + 1,
+    embedsElements,
+  };
+  const input = bundleInputOf(sizes.map((size, at) => ({ data: new Uint8Array(size).fill(at), elementCount: size })));
+  const handlers = { onOutput: () => undefined, onState: () => ({ kind: "clear" }) as const };
+  const attempt = new BundleAttempt(connection, plan, input, handlers, extras);
+  await attempt.run(new AbortController().signal);
+  const [request] = requests;
+  return { embedded: request?.$case === "processBundle" ? request.value.elements : undefined, sent, attempt };
+}
+
+test("small input goes with its request, each stream ended, where the SDK takes it so", async (t) => {
+  const { embedded, sent, attempt } = await run([2, 3], true);
+  const part = (data: number[], isLast: boolean) => ({
+    instructionId: attempt.instructionId as string,
+    transformId: "source",
+    data: Uint8Array.from(data),
+    isLast,
+  });
+  t.deepEqual(embedded, { data: [part([0, 0], false), part([1, 1, 1], false), part([], true)], timers: [] });
+  t.deepEqual(sent, []);
+});
+
+test("large input, and any for an SDK that does not say that it takes it, goes over the data stream", async (t) => {
+  for (const { embedded, sent } of [await run([2], false), await run([10_000, 10_000], true)]) {
+    t.is(embedded, undefined);
+    t.true(sent.at(-1)?.data[0]?.isLast);
+  }
+});
+
+test("fired timers count with the input", async (t) => {
+  const timers = new Uint8Array(10_000);
+  const extras = (count: number): BundleExtras => ({
+    timers: Array.from({ length: count }, () => ({ ...FAMILY, timers })),
+    cacheTokens: [],
+  });
+  const { embedded } = await run([], true, extras(1));
+  t.deepEqual(
+    embedded?.timers.map(({ timerFamilyId, isLast, timers: { length } }) => [timerFamilyId, isLast, length]),
+    [["family", false, 10_000]],
+  );
+  t.is((await run([], true, extras(2))).embedded, undefined);
+});
+
+test("an environment says by its capabilities whether it takes embedded elements", (t) => {
+  t.true(takesEmbeddedElements({ capabilities: ["beam:protocol:control_request_elements_embedding:v1"] }));
+  t.false(takesEmbeddedElements({ capabilities: ["beam:protocol:progress_reporting:v1"] }));
+  t.false(takesEmbeddedElements(undefined));
+});
