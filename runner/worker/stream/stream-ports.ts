@@ -122,7 +122,12 @@ export interface StreamSideInputs {
   divide(chunk: Chunk): { readonly ready: Chunk | undefined; readonly waiting: Chunk | undefined };
   answer(request: StateRequest): Promise<StateReply> | StateReply;
   cacheTokens(): ProcessBundleRequest_CacheToken[];
-  /** Drops windows that main input can no longer reach. */
+  /**
+   * For a bundle with all its attempts: until the returned function is called nothing that it reads changes; what
+   * arrives meanwhile is put in then.
+   */
+  freeze(): () => void;
+  /** Drops windows that main input can no longer reach. @param mainInputWatermark not past input that waits. */
   expire(mainInputWatermark: Timestamp): void;
 }
 
