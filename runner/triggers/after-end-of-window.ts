@@ -61,8 +61,7 @@ export class AfterEndOfWindowEarlyAndLateTrigger extends TriggerMachine {
     else if (this.#late === undefined) this.setFinished(state, true);
     else {
       this.#late.onFire(context);
-      this.#late.clear(context);
-      this.#late.setFinished(state, false);
+      this.#late.reset(context);
     }
   }
 
@@ -89,8 +88,8 @@ export class AfterEndOfWindowEarlyAndLateTrigger extends TriggerMachine {
     const early = this.#early;
     if (!endOfWindowReached(context)) {
       early.onFire(context);
-      early.clear(context);
-      early.setFinished(state, false);
+      // Its parts too: they begin anew with the next pane.
+      early.reset(context);
       return;
     }
     if (early.shouldFire(context)) early.onFire(context);

@@ -7,9 +7,12 @@
 import {
   CombinePayload,
   type Components,
+  IsBounded_Enum,
+  OutputTime_Enum,
   type PCollection,
   type PTransform,
   type Trigger,
+  type WindowingStrategy,
 } from "../../../proto/gen/beam_runner_api.ts";
 import { userError } from "../../base/errors.ts";
 import { makeNode, nameTransform, type Plan, type PlanNode, unusedId } from "../plan-node.ts";
@@ -19,7 +22,7 @@ import type { WireCoders } from "../wire-coders.ts";
 /** True when the windowing of a CombinePerKey's input lets values be combined before they are grouped. */
 export function canLift(transform: PTransform, components: Components): boolean {
   const input = components.pcollections[Object.values(transform.inputs)[0] ?? ""];
-  return triggerAllowsLifting(components.windowingStrategies[input?.windowingStrategyId ?? ""]?.trigger);
+  return windowingAllowsLifting(input, components.windowingStrategies[input?.windowingStrategyId ?? ""]);
 }
 
 export function liftCombiners(plan: Plan, coders: WireCoders): void {
@@ -58,8 +61,7 @@ function lift(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
   const kv = (value: string): string => coders.of(`kv(${keyCoderId},${value})`, CODER_URN.kv, [keyCoderId, value]);
   const kvs = (value: string): string => kv(coders.of(`iterable(${value})`, CODER_URN.iterable, [value]));
 
-  const trigger = plan.windowings.get(input.windowingStrategyId)?.trigger;
-  if (!triggerAllowsLifting(trigger)) {
+  if (!windowingAllowsLifting(input, plan.windowings.get(input.windowingStrategyId))) {
     const grouped = pcollection("Group", kvs(valueCoderId), output);
     return [
       part("Group", URN.groupByKey, inputId, grouped, new Uint8Array()),
@@ -76,6 +78,13 @@ function lift(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
     part("Merge", URN.combineMergeAccumulators, grouped, merged),
     part("ExtractOutputs", URN.combineExtractOutputs, merged, outputId ?? ""),
   ];
+}
+
+function windowingAllowsLifting(input: PCollection | undefined, windowing: WindowingStrategy | undefined): boolean {
+  // A precombined value of late elements and others has the timestamp of a late one: it would not hold the watermark.
+  const isLate = input?.isBounded === IsBounded_Enum.UNBOUNDED;
+  if (isLate && windowing !== undefined && windowing.outputTime !== OutputTime_Enum.END_OF_WINDOW) return false;
+  return triggerAllowsLifting(windowing?.trigger);
 }
 
 /** Triggers that count elements must see each of them. */
