@@ -112,9 +112,9 @@ test("processing time counts from a pane's first element, through its transforms
   t.is(run(repeat(processingTime(delay(5))), "e", 3, "e", 5, 6, "e", 10, 11), "...F...F");
   t.is(run(synchronizedProcessingTime, 7, "e"), ".L");
   const window = new Window(processingTime(delay(5)));
-  t.is(window.trigger.nextProcessingTimeMs(window.state), undefined);
+  t.is(window.trigger.nextProcessingTimeMs(window.state, 0), undefined);
   window.run(100, "e");
-  t.is(window.trigger.nextProcessingTimeMs(window.state), 105);
+  t.is(window.trigger.nextProcessingTimeMs(window.state, 100), 105);
 });
 
 test("aligning goes up to the next multiple of the period from the offset", (t) => {

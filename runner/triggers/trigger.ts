@@ -90,12 +90,12 @@ export class Trigger {
     return state;
   }
 
-  /** When processing time alone may make it fire; undefined when it waits for none. */
-  nextProcessingTimeMs({ slots }: TriggerState): number | undefined {
+  /** The first time after `nowMs` that may make it fire; undefined when it waits for none. */
+  nextProcessingTimeMs({ slots }: TriggerState, nowMs: number): number | undefined {
     let next: number | undefined;
     for (const slot of this.#delaySlots) {
       const time = slots[slot] as number;
-      if (!Number.isNaN(time) && (next === undefined || time < next)) next = time;
+      if (time > nowMs && (next === undefined || time < next)) next = time;
     }
     return next;
   }

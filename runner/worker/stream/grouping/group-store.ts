@@ -76,14 +76,18 @@ export class GroupStore {
     keyEnd: number,
     inputWatermark: Timestamp,
   ): WindowGroup | undefined {
-    const window = bytes.subarray(windowStart, windowEnd);
     const { windowTimes, allowedLatenessMs, maxParallelism } = this.#init;
-    const maxTimestamp = windowTimes.maxTimestamp(window);
+    const maxTimestamp = windowTimes.maxTimestamp(bytes, windowStart);
     const garbageTime = garbageCollectionTime(maxTimestamp, allowedLatenessMs);
     if (garbageTime < inputWatermark) return undefined;
-    const id = concatenated(window, bytes.subarray(keyStart, keyEnd));
+    const windowLength = windowEnd - windowStart;
+    const id = new Uint8Array(windowLength + keyEnd - keyStart);
+    for (let index = 0; index < windowLength; index++) id[index] = bytes[windowStart + index] as number;
+    for (let index = windowLength; index < id.length; index++)
+      id[index] = bytes[keyStart + index - windowLength] as number;
     const prefix = keyGroupPrefix(keyGroupOf(hashBytes(bytes, keyStart, keyEnd), maxParallelism));
-    return this.#insert(id, windowEnd - windowStart, hash, `${prefix}w${latin1(id)}`, maxTimestamp, garbageTime);
+    const name = bytes.toString("latin1", windowStart, windowEnd) + bytes.toString("latin1", keyStart, keyEnd);
+    return this.#insert(id, windowLength, hash, `${prefix}w${name}`, maxTimestamp, garbageTime);
   }
 
   /** As `create`, whatever the time. */
@@ -95,7 +99,7 @@ export class GroupStore {
 
   hasExpired(window: Uint8Array, inputWatermark: Timestamp): boolean {
     const { windowTimes, allowedLatenessMs } = this.#init;
-    return garbageCollectionTime(windowTimes.maxTimestamp(window), allowedLatenessMs) < inputWatermark;
+    return garbageCollectionTime(windowTimes.maxTimestamp(window, 0), allowedLatenessMs) < inputWatermark;
   }
 
   /** Of merging windows: those of the key that may merge. */
@@ -119,8 +123,7 @@ export class GroupStore {
 
   /** What processing time has done already by `nowMs` is not waited for. */
   scheduleProcessingTime(group: WindowGroup, nowMs: number): void {
-    const next = group.isClosed ? undefined : this.#init.trigger.nextProcessingTimeMs(group.trigger);
-    const time = next !== undefined && next > nowMs ? next : undefined;
+    const time = group.isClosed ? undefined : this.#init.trigger.nextProcessingTimeMs(group.trigger, nowMs);
     if (time === group.processingTime) return;
     if (group.processingTime !== undefined) this.#processingTimes.remove(group.processingTime, group);
     group.processingTime = time;
@@ -247,7 +250,7 @@ export class GroupStore {
       if (rowKey[2] !== "w") continue;
       const id = Buffer.from(rowKey.slice(3), "latin1");
       const windowLength = windowSkip(id, 0);
-      const maxTimestamp = windowTimes.maxTimestamp(id);
+      const maxTimestamp = windowTimes.maxTimestamp(id, 0);
       const garbageTime = garbageCollectionTime(maxTimestamp, allowedLatenessMs);
       const group = this.#insert(id, windowLength, hashOf(id, windowLength), rowKey, maxTimestamp, garbageTime);
       decodeGroup(group, row, trigger, table);

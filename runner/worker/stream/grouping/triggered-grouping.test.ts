@@ -1,6 +1,16 @@
 import test from "ava";
 import fc from "fast-check";
-import { GLOBAL, interval, SESSIONS, sorted, type Element } from "../../../state/grouping/grouping-fixture.ts";
+import { WeirError } from "../../../base/errors.ts";
+import type { WindowingSpec } from "../../../graph/execution-graph.ts";
+import {
+  customWindow,
+  GLOBAL,
+  interval,
+  SESSIONS,
+  sorted,
+  type Element,
+} from "../../../state/grouping/grouping-fixture.ts";
+import type { MergeWindows } from "../../../state/grouping/merge-windows-of-key.ts";
 import { END_OF_GLOBAL_WINDOW, MAX_TIMESTAMP, type Timestamp } from "../../../time/timestamp.ts";
 import { GroupingUnderTest, type Pane, triggerBytes } from "./grouping-fixture.ts";
 
@@ -74,4 +84,140 @@ test("sessions merge as elements bridge them, and hold the watermark at their en
   t.is(panes[0]?.window, hex(interval(1, 30)));
   t.deepEqual(panes[0]?.values.toSorted(), ["v1", "v11", "v20", "v3"]);
   t.deepEqual((await tested.step(TO_END)).map(short), ["k ON_TIME0! v100"]);
+});
+
+test("closing and on-time behaviour decide about empty panes", async (t) => {
+  const early = triggerBytes({
+    $case: "afterEndOfWindow",
+    value: { earlyFirings: { trigger: { $case: "elementCount", value: { elementCount: 1 } } }, lateFirings: undefined },
+  });
+  const panes = (overrides: Partial<WindowingSpec>): Promise<Pane[]> =>
+    new GroupingUnderTest({ kind: "interval", windowing: { trigger: early, ...overrides } }).steps([
+      { elements: [at(1)] },
+      { watermark: 10 },
+      TO_END,
+    ]);
+  t.deepEqual((await panes({ allowedLatenessMs: 0 })).map(short), ["k EARLY0 v1", "k ON_TIME1! "]);
+  t.deepEqual((await panes({ allowedLatenessMs: 0, onTimeBehavior: "FIRE_IF_NONEMPTY" })).map(short), ["k EARLY0 v1"]);
+  const repeated = triggerBytes({
+    $case: "repeat",
+    value: { subtrigger: { trigger: { $case: "elementCount", value: { elementCount: 1 } } } },
+  });
+  const always = { trigger: repeated, closingBehavior: "EMIT_ALWAYS" } as const;
+  // Nothing waits for the window's end, so nothing empty is due at it; the expiry of a window is another matter.
+  t.deepEqual((await panes(always)).map(short), ["k EARLY0 v1"]);
+  t.deepEqual((await panes({ ...always, allowedLatenessMs: 5 })).map(short), ["k EARLY0 v1", "k LATE1! "]);
+  t.deepEqual((await panes({ ...always, allowedLatenessMs: 5, closingBehavior: "EMIT_IF_NONEMPTY" })).map(short), [
+    "k EARLY0 v1",
+  ]);
+});
+
+test("what is buffered when a window expires is emitted, though its trigger never fired", async (t) => {
+  const never = triggerBytes({ $case: "never", value: {} });
+  const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger: never, allowedLatenessMs: 10 } });
+  t.deepEqual(await tested.steps([{ elements: [at(1)] }, { watermark: 15 }, { elements: [at(2)] }]), []);
+  t.deepEqual((await tested.step({ watermark: 20 })).map(short), ["k ON_TIME0! v1 v2"]);
+  t.deepEqual(await tested.step({ elements: [at(3)] }), []);
+  t.is(tested.grouping.droppedLateCount, 1);
+});
+
+test("processing time fires panes when it has come, and says when it has something to do", async (t) => {
+  const trigger = triggerBytes({
+    $case: "repeat",
+    value: {
+      subtrigger: {
+        trigger: {
+          $case: "afterProcessingTime",
+          value: {
+            timestampTransforms: [{ timestampTransform: { $case: "delay", value: { delayMillis: 5n } } }],
+          },
+        },
+      },
+    },
+  });
+  const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger }, startMs: 100 });
+  await tested.step({ elements: [at(1), at(11, "other", "l")] });
+  t.is(tested.grouping.nextProcessingTimeMs, 105);
+  t.deepEqual(await tested.steps([{ processingTimeMs: 104 }, { elements: [at(2)] }]), []);
+  t.deepEqual((await tested.step({ processingTimeMs: 105 })).map(short), ["k EARLY0 v1 v2", "l EARLY0 other"]);
+  t.is(tested.grouping.nextProcessingTimeMs, undefined);
+  await tested.step({ elements: [at(3)] });
+  t.is(tested.grouping.nextProcessingTimeMs, 110);
+  t.deepEqual((await tested.step(TO_END)).map(short), ["k ON_TIME1! v3"]);
+  t.is(tested.grouping.nextProcessingTimeMs, undefined);
+});
+
+test("custom windows are merged by whoever can, one question for the new windows of a key in a chunk", async (t) => {
+  const questions: number[] = [];
+  // All windows of a key become one, named after their number.
+  const mergeWindows: MergeWindows = async (windows) => {
+    questions.push(windows.length);
+    return [{ merged: customWindow(99, `of ${windows.length}`), consumed: windows }];
+  };
+  const element = (key: string, name: string): Element => ({
+    timestamp: 1,
+    windows: [customWindow(99, name)],
+    key,
+    value: `${key}${name}`,
+  });
+  const tested = new GroupingUnderTest({
+    kind: "custom",
+    windowing: { merging: true, windowFnUrn: "beam:window_fn:pickled_python:v1" },
+    init: { mergeWindows },
+  });
+  await tested.step({ elements: [element("a", "x"), element("b", "x"), element("a", "y"), element("a", "x")] });
+  t.deepEqual(questions, [2]);
+  tested.restore();
+  await tested.step({ elements: [element("a", "z")] });
+  t.deepEqual(questions, [2, 2]);
+  t.deepEqual((await tested.step(TO_END)).map(short).toSorted(), ["a ON_TIME0! ax ay ax az", "b ON_TIME0! bx"]);
+  t.is(tested.grouping.size, 0);
+});
+
+test("large groups, large values and many windows of an element come out whole", async (t) => {
+  const windows = [interval(0, 10), interval(5, 15)];
+  const value = (index: number): string => `${index}`.padStart(index % 50 === 0 ? 5000 : index % 40, "x");
+  const elements = Array.from({ length: 1000 }, (_, index) => ({
+    timestamp: 7,
+    windows,
+    key: `k${index % 2}`,
+    value: value(index),
+  }));
+  const tested = new GroupingUnderTest({ kind: "interval" });
+  for (let index = 0; index < elements.length; index += 100) {
+    await tested.step({ elements: elements.slice(index, index + 100) });
+    tested.restore();
+  }
+  const panes = await tested.step(TO_END);
+  t.is(panes.length, 4);
+  for (const { key, values } of panes)
+    t.deepEqual(
+      values,
+      elements.filter((element) => element.key === key).map((element) => element.value),
+    );
+  tested.grouping.flush();
+  t.true(tested.rowCount <= 1);
+});
+
+test("retracting panes are refused, and merging windows that nothing can merge", (t) => {
+  const refused = (windowing: Partial<WindowingSpec>): string | undefined =>
+    t.throws(() => new GroupingUnderTest({ kind: "interval", windowing }), { instanceOf: WeirError })?.message;
+  t.regex(refused({ accumulationMode: "RETRACTING" }) ?? "", /retracts/);
+  t.regex(refused({ merging: true, windowFnUrn: "urn:mine" }) ?? "", /urn:mine/);
+});
+
+test("of several processing times each is waited for", async (t) => {
+  const after = (ms: number) => ({
+    trigger: {
+      $case: "afterProcessingTime" as const,
+      value: {
+        timestampTransforms: [{ timestampTransform: { $case: "delay" as const, value: { delayMillis: BigInt(ms) } } }],
+      },
+    },
+  });
+  const trigger = triggerBytes({ $case: "afterAll", value: { subtriggers: [after(8), after(9)] } });
+  const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger } });
+  t.deepEqual(await tested.steps([{ elements: [at(1)] }, { processingTimeMs: 8 }]), []);
+  t.is(tested.grouping.nextProcessingTimeMs, 9);
+  t.deepEqual((await tested.step({ processingTimeMs: 9 })).map(short), ["k EARLY0! v1"]);
 });

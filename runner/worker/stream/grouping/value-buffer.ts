@@ -6,17 +6,18 @@
  */
 import type { StateTable } from "../../../state/state-rows.ts";
 
+/** The most that V8 keeps on its own heap: making one costs little. */
 const FIRST_TAIL_BYTES = 64;
 /** A full row. Larger ones would keep much memory in tails, smaller ones make many rows. */
 const ROW_BYTES = 1024;
-const NOTHING: Buffer = Buffer.alloc(0);
+const NOTHING = new Uint8Array();
 
 export class ValueBuffer {
   /** Of the rows' keys; four bytes with the row's number follow. */
   readonly rowPrefix: string;
   readonly #table: StateTable;
   #rowCount = 0;
-  #tail: Buffer = NOTHING;
+  #tail: Uint8Array = NOTHING;
   #tailUsed = 0;
   /** Of the tail: bytes that are in its row. */
   #tailFlushed = 0;
@@ -89,13 +90,13 @@ export class ValueBuffer {
       target.set(bytes, at);
       at += bytes.length;
     }
-    return at + this.#tail.copy(target, at, 0, this.#tailUsed);
+    return this.#copyTail(target, at);
   }
 
   /** Puts what is only in memory into the table. */
   flush(): void {
     if (this.#tailFlushed === this.#tailUsed) return;
-    this.#table.put(this.#rowKey(this.#rowCount), new Uint8Array(this.#tail.subarray(0, this.#tailUsed)));
+    this.#table.put(this.#rowKey(this.#rowCount), this.#copyOfTail());
     this.#tailFlushed = this.#tailUsed;
   }
 
@@ -113,20 +114,34 @@ export class ValueBuffer {
   #makeRoom(length: number): number {
     const used = this.#tailUsed;
     if (used + length <= ROW_BYTES || used === 0) {
-      const grown = Buffer.allocUnsafeSlow(
-        Math.max(length, Math.min(ROW_BYTES, (used + length) * 2), FIRST_TAIL_BYTES),
-      );
-      this.#tail.copy(grown, 0, 0, used);
+      const wanted = Math.max(length, Math.min(ROW_BYTES, (used + length) * 2));
+      const grown = wanted <= FIRST_TAIL_BYTES ? new Uint8Array(FIRST_TAIL_BYTES) : Buffer.allocUnsafeSlow(wanted);
+      this.#copyTail(grown, 0);
       this.#tail = grown;
       return used;
     }
-    const isWhole = used * 2 > this.#tail.length;
-    const full = this.#tail.subarray(0, used);
-    this.#table.put(this.#rowKey(this.#rowCount), isWhole ? full : new Uint8Array(full));
+    const isFull = used * 2 > this.#tail.length;
+    this.#table.put(this.#rowKey(this.#rowCount), isFull ? this.#tail.subarray(0, used) : this.#copyOfTail());
     this.#rowCount++;
     this.#tailFlushed = 0;
     this.#tail = Buffer.allocUnsafeSlow(Math.max(length, ROW_BYTES));
     return 0;
+  }
+
+  #copyOfTail(): Uint8Array {
+    const copy = new Uint8Array(this.#tailUsed);
+    this.#copyTail(copy, 0);
+    return copy;
+  }
+
+  #copyTail(target: Uint8Array, position: number): number {
+    const used = this.#tailUsed;
+    const tail = this.#tail;
+    // A view of bytes on V8's heap would move them away from there.
+    if (used <= FIRST_TAIL_BYTES)
+      for (let index = 0; index < used; index++) target[position + index] = tail[index] as number;
+    else target.set(tail.subarray(0, used), position);
+    return position + used;
   }
 
   #rowKey(row: number): string {

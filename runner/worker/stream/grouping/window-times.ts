@@ -16,7 +16,8 @@ import {
 } from "../../../time/timestamp.ts";
 
 export interface WindowTimes {
-  maxTimestamp(window: Uint8Array): Timestamp;
+  /** Of the window at the position. */
+  maxTimestamp(bytes: Uint8Array, position: number): Timestamp;
   /** The maximum timestamp to the millisecond, also where a number is not exact. */
   writeMaxTimestamp(window: Uint8Array, into: Uint8Array, at: number): void;
 }
@@ -32,11 +33,11 @@ export function windowTimesOf(coders: CoderTable, windowCoderId: string): Window
       };
     case "beam:coder:interval_window:v1":
       return {
-        maxTimestamp: (window) => {
-          const end = readTimestamp(window, 0);
+        maxTimestamp: (bytes, position) => {
+          const end = readTimestamp(bytes, position);
           return Number.isSafeInteger(end)
             ? ((end - 1) as Timestamp)
-            : (Number(readExactMs(window, 0) - 1n) as Timestamp);
+            : (Number(readExactMs(bytes, position) - 1n) as Timestamp);
         },
         writeMaxTimestamp: (window, into, at) => {
           copyTimestamp(window, into, at);
@@ -44,7 +45,7 @@ export function windowTimesOf(coders: CoderTable, windowCoderId: string): Window
         },
       };
     case "beam:coder:custom_window:v1":
-      return { maxTimestamp: (window) => readTimestamp(window, 0), writeMaxTimestamp: copyTimestamp };
+      return { maxTimestamp: readTimestamp, writeMaxTimestamp: copyTimestamp };
     default:
       throw new WeirError({
         code: "UNIMPLEMENTED",
