@@ -4,7 +4,7 @@
  * Source: Trigger of beam_runner_api.proto; TriggerStateMachines and TriggerStateMachineRunner of the Java reference.
  */
 import {
-  TimestampTransform as TimestampTransformProto,
+  type TimestampTransform as TimestampTransformProto,
   Trigger as TriggerProto,
 } from "../../proto/gen/beam_runner_api.ts";
 import { userError } from "../base/errors.ts";

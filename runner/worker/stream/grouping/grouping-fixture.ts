@@ -14,7 +14,7 @@ import {
   type WindowKind,
 } from "../../../state/grouping/grouping-fixture.ts";
 import { MemoryRows, type StateTable } from "../../../state/state-rows.ts";
-import { readTimestamp, type Timestamp } from "../../../time/timestamp.ts";
+import { MIN_TIMESTAMP, readTimestamp, type Timestamp } from "../../../time/timestamp.ts";
 import type { TaskTime } from "../stream-ports.ts";
 import { TriggeredGrouping, type TriggeredGroupingInit } from "./triggered-grouping.ts";
 
@@ -75,7 +75,7 @@ export class GroupingUnderTest {
 
   constructor(run: GroupingRun) {
     this.#run = run;
-    this.time = { inputWatermark: -9223372036854775 as Timestamp, processingTimeMs: run.startMs ?? 0 };
+    this.time = { inputWatermark: MIN_TIMESTAMP, processingTimeMs: run.startMs ?? 0 };
     this.grouping = this.#open();
   }
 

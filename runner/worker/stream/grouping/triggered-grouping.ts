@@ -19,7 +19,7 @@ import type { TaskTime, WindowedGrouping } from "../stream-ports.ts";
 import { GroupStore } from "./group-store.ts";
 import { PaneEncoder } from "./pane-encoder.ts";
 import { PaneFiring } from "./pane-firing.ts";
-import { WatermarkHolds, type Watermarks } from "./watermark-holds.ts";
+import { WatermarkHolds } from "./watermark-holds.ts";
 import type { WindowGroup } from "./window-group.ts";
 import { KeyWindowMerging } from "./key-window-merging.ts";
 import { windowTimesOf } from "./window-times.ts";
