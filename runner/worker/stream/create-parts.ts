@@ -2,6 +2,7 @@
 import { present } from "../../base/assert.ts";
 import type { ExecutableStageSpec, HeadSpec } from "../../graph/execution-graph.ts";
 import { TriggeredGrouping } from "./grouping/triggered-grouping.ts";
+import { TaskSideInputs } from "./side-inputs/task-side-inputs.ts";
 import type { StreamSideInputs, Timers, UserState, WindowedGrouping } from "./stream-ports.ts";
 import { KeyedTimers } from "./timers/keyed-timers.ts";
 import { KeyedUserState } from "./user-state.ts";
@@ -28,11 +29,18 @@ export function createTimers(environment: StreamTaskEnvironment, stage: Executab
 }
 
 export function createSideInputs(
-  _environment: StreamTaskEnvironment,
-  _task: StreamTaskDeployed,
-  _stage: ExecutableStageSpec,
+  environment: StreamTaskEnvironment,
+  task: StreamTaskDeployed,
+  stage: ExecutableStageSpec,
 ): StreamSideInputs {
-  throw new Error("side inputs");
+  const { rows, graph, limits } = environment;
+  return new TaskSideInputs({
+    table: rows.table("side-inputs"),
+    stage,
+    graph,
+    pageBytes: limits.statePageBytes,
+    cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
+  });
 }
 
 export function createGrouping(

@@ -234,7 +234,7 @@ export class StreamStage {
     this.#expirationDue = false;
     this.#init.userState?.expireWindows(this.#inputWatermark);
     this.#init.timers?.expireWindows?.(this.#inputWatermark);
-    this.#init.sideInputs?.expire(this.#inputWatermark);
+    this.#init.sideInputs?.expire(this.outputWatermark.timestamp);
   }
 
   #nextTimers(): BundleWork | undefined {
@@ -317,6 +317,7 @@ export class StreamStage {
     const timer = new AbortController();
     const truncated = this.#isDraining;
     this.#running = { startedMs: clock.monotonicMs(), timer, truncated, hold: work.hold };
+    const thaw = this.#init.sideInputs?.freeze();
     if (this.#init.splittable) void this.#splitLater(timer.signal);
     this.#runner
       .run(bundleInputOf(work.chunks), work.firing, (commit) => this.#onCommit(work, commit, truncated))
@@ -327,6 +328,7 @@ export class StreamStage {
       })
       .finally(() => {
         timer.abort();
+        thaw?.();
         this.#running = undefined;
         this.#init.wake();
       });

@@ -106,6 +106,7 @@ export function graphOf(shape: Shape): { readonly graph: ExecutionGraph; readonl
     coders: CODERS,
     windowings: { main, side },
     environments: {},
+    unbounded: true,
   };
   const sideInput: SideInputSpec = {
     transformId: "reader",

@@ -31,7 +31,7 @@ export interface MappedWindow {
 /** Main windows remembered; they are few at a time, and what was forgotten is found again. */
 const MAX_REMEMBERED = 10_000;
 
-const END_OF_GLOBAL_MS = 9223371950454775n - 86_400_000n;
+const END_OF_GLOBAL_MS = 9223371950454775n;
 
 export class WindowMapping {
   /** True when every element reads the same window. */
