@@ -7,6 +7,7 @@ const layers = [
   { folder: "base", may: [] },
   { folder: "coders", may: ["base", "time"], typesOf: ["graph"] },
   { folder: "time", may: ["base"] },
+  { folder: "triggers", may: ["base", "time"] },
   { folder: "storage", may: ["base"] },
   { folder: "graph", may: ["base", "coders", "time"] },
   { folder: "state", may: ["base", "coders", "time"], typesOf: ["graph"] },
@@ -15,7 +16,7 @@ const layers = [
   {
     folder: "worker",
     except: "worker/task",
-    may: ["base", "coders", "time", "state", "storage", "graph", "worker"],
+    may: ["base", "coders", "time", "triggers", "state", "storage", "graph", "worker"],
     typesOf: ["checkpoint"],
   },
   { folder: "job-server", may: ["base", "graph", "checkpoint", "storage"] },
