@@ -63,6 +63,8 @@ interface Subtask {
       };
   /** Partition indexes of hash and rebalance datasets that it reads. */
   readonly partitions: readonly number[];
+  /** Of one that was split off from a running attempt: what it reads instead, by that attempt's grace. */
+  readonly givenAway: InputPartition | undefined;
 }
 
 interface VertexRun {
@@ -157,11 +159,11 @@ export class BlockingSchedule {
     subtask.failures++;
     if (lostInputs.length > 0) known.run.losses++;
     if (Math.max(subtask.failures, known.run.losses) >= this.#init.maxTaskAttempts) return { kind: "exhausted" };
-    subtask.state = { kind: "planned" };
     const cancel: TaskAttemptId[] = [];
+    this.#unstart(known.run, subtask, cancel);
     for (const lost of lostInputs) {
       const producer = this.#attempts.get(lost);
-      if (producer !== undefined && this.#isFinished(producer.subtask, lost))
+      if (producer !== undefined && hasFinished(producer.subtask, lost))
         this.#reset(producer.run, producer.subtask, cancel);
     }
     return { kind: "restart", cancel };
@@ -179,13 +181,46 @@ export class BlockingSchedule {
       const isHit = subtasks.some(({ state }) => state.kind === "running" && state.workerId === workerId);
       if (isHit && ++run.losses >= this.#init.maxTaskAttempts) return { kind: "exhausted", name: run.spec.name };
       for (const subtask of subtasks) {
+        // It may have gone with the attempt that it was split off from.
+        if (run.subtasks?.includes(subtask) !== true) continue;
         if (subtask.state.kind === "running" && subtask.state.workerId === workerId)
-          subtask.state = { kind: "planned" };
-        else if (subtask.state.kind === "finished" && subtask.state.workerId === workerId && this.#stillNeeded(run))
-          this.#reset(run, subtask, cancel);
+          this.#unstart(run, subtask, cancel);
+        else if (subtask.state.kind === "finished" && subtask.state.workerId === workerId) {
+          const { attemptId } = subtask.state;
+          const isGiver = subtasks.some((child) => child.givenAway?.attemptId === attemptId && !isFinished(child));
+          if (isGiver || this.#stillNeeded(run)) this.#reset(run, subtask, cancel);
+        }
       }
     }
     return { kind: "restart", cancel };
+  }
+
+  /**
+   * A running attempt has given part of its input away, for another subtask to process. That one's results count as
+   * long as the attempt's own do. @returns false when the attempt does not count any more, nor what it gave
+   */
+  split(attemptId: TaskAttemptId, givenAway: InputPartition): boolean {
+    const known = this.#running(attemptId);
+    if (known === undefined) return false;
+    const { subtasks } = known.run;
+    present(subtasks, "the subtasks of a running vertex").push({
+      attemptNumber: 0,
+      failures: 0,
+      state: { kind: "planned" },
+      partitions: known.subtask.partitions,
+      givenAway,
+    });
+    return true;
+  }
+
+  /** Whether other workers could help a running attempt: its elements are independent, and the vertex may be wider. */
+  isSplittable(attemptId: TaskAttemptId): boolean {
+    const known = this.#running(attemptId);
+    if (known === undefined) return false;
+    const { spec, subtasks } = known.run;
+    const running = (subtasks ?? []).filter(({ state }) => state.kind === "running").length;
+    const independent = spec.head.kind === "read" && spec.stage !== undefined && !spec.keyed && !spec.singleton;
+    return independent && running < this.#init.parallelism;
   }
 
   /** Attempts whose datasets nobody will read any more; each is told once. */
@@ -216,11 +251,7 @@ export class BlockingSchedule {
   /** True when the attempt was started, and what it wrote does not count, or not any more. */
   wasTakenBack(attemptId: TaskAttemptId): boolean {
     const known = this.#attempts.get(attemptId);
-    return known !== undefined && !this.#isFinished(known.subtask, attemptId);
-  }
-
-  #isFinished({ state }: Subtask, attemptId: TaskAttemptId): boolean {
-    return state.kind === "finished" && state.attemptId === attemptId;
+    return known !== undefined && !hasFinished(known.subtask, attemptId);
   }
 
   /** Attempts whose results count. */
@@ -239,7 +270,7 @@ export class BlockingSchedule {
   }
 
   #finished(run: VertexRun): boolean {
-    return run.subtasks !== undefined && run.subtasks.every((subtask) => subtask.state.kind === "finished");
+    return run.subtasks !== undefined && run.subtasks.every(isFinished);
   }
 
   #producerOf(datasetId: DatasetId): VertexRun {
@@ -264,7 +295,7 @@ export class BlockingSchedule {
   #reset(run: VertexRun, subtask: Subtask, cancel: TaskAttemptId[]): void {
     if (subtask.state.kind === "planned") return;
     cancel.push(subtask.state.attemptId);
-    subtask.state = { kind: "planned" };
+    this.#unstart(run, subtask, cancel);
     for (const consumer of this.#consumersOf(run)) {
       // How its input is cut may change with the new sizes.
       for (const consuming of consumer.subtasks ?? []) this.#reset(consumer, consuming, cancel);
@@ -277,6 +308,19 @@ export class BlockingSchedule {
         // Released already: it has to be made again.
         if (state.kind === "finished" && !this.#attempts.has(state.attemptId)) this.#reset(producer, producing, cancel);
       }
+    }
+  }
+
+  /** Its attempt does not count any more, nor does what was split off from it: the next attempt has all of its input. */
+  #unstart(run: VertexRun, subtask: Subtask, cancel: TaskAttemptId[]): void {
+    if (subtask.state.kind === "planned") return;
+    const { attemptId } = subtask.state;
+    subtask.state = { kind: "planned" };
+    const dropped = (run.subtasks ?? []).filter(({ givenAway }) => givenAway?.attemptId === attemptId);
+    run.subtasks = run.subtasks?.filter((kept) => !dropped.includes(kept));
+    for (const child of dropped) {
+      if (child.state.kind !== "planned") cancel.push(child.state.attemptId);
+      this.#unstart(run, child, cancel);
     }
   }
 
@@ -300,6 +344,7 @@ export class BlockingSchedule {
       failures: 0,
       state: { kind: "planned" },
       partitions,
+      givenAway: undefined,
     });
     if (run.spec.singleton || run.spec.head.kind === "impulse") return [subtask(all)];
     let bytes = 0;
@@ -336,10 +381,19 @@ export class BlockingSchedule {
       vertex: run.spec,
       subtaskIndex,
       parallelism: run.subtasks?.length ?? 1,
-      mainInput: inputsOf(run.spec.inputs, new Set(subtask.partitions)),
+      mainInput:
+        subtask.givenAway === undefined ? inputsOf(run.spec.inputs, new Set(subtask.partitions)) : [subtask.givenAway],
       sideInput: inputsOf(side, new Set([0])),
       outputPartitions: Object.fromEntries(run.outputs.map((id) => [id, this.#partitionCount(id)])),
       attemptNumber: ++subtask.attemptNumber,
     };
   }
+}
+
+function isFinished({ state }: Subtask): boolean {
+  return state.kind === "finished";
+}
+
+function hasFinished({ state }: Subtask, attemptId: TaskAttemptId): boolean {
+  return state.kind === "finished" && state.attemptId === attemptId;
 }
