@@ -133,8 +133,14 @@ class Specifier {
 
   windowings(): Readonly<Record<string, WindowingSpec>> {
     return Object.fromEntries(
-      [...this.#windowingIds].sort().map((id) => [id, windowingSpec(windowingOf(this.#plan, id), this.#coders)]),
+      [...this.#windowingIds].sort().map((id) => [id, this.#windowingSpec(windowingOf(this.#plan, id))]),
     );
+  }
+
+  /** A windowing that names no environment is of the only one, or of one like the others. */
+  #windowingSpec(windowing: Parameters<typeof windowingSpec>[0]): WindowingSpec {
+    const named = this.#plan.environments.get(windowing.environmentId);
+    return windowingSpec(windowing, this.#coders, named ?? this.#plan.environments.values().next().value);
   }
 
   environments(): Readonly<Record<string, EnvironmentSpec>> {
@@ -157,7 +163,7 @@ class Specifier {
     const outputId = node.outputs[0] ?? "";
     const windowingId = pcollectionOf(this.#plan, inputId).windowingStrategyId;
     const windowing = windowingOf(this.#plan, windowingId);
-    const { windowFnUrn, merging } = windowingSpec(windowing, this.#coders);
+    const { windowFnUrn, merging } = this.#windowingSpec(windowing);
     const merges = merging && windowFnUrn !== SESSION_WINDOWS_URN;
     const environment = windowing.environmentId || environmentOf(inputId, this.#layout.producerOf);
     const environmentId = this.#plan.canonicalEnvironments.get(environment) ?? environment;

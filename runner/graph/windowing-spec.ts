@@ -2,6 +2,7 @@
 import {
   AccumulationMode_Enum,
   ClosingBehavior_Enum,
+  type Environment,
   MergeStatus_Enum,
   OnTimeBehavior_Enum,
   OutputTime_Enum,
@@ -11,7 +12,18 @@ import {
 import type { WindowingSpec } from "./execution-graph.ts";
 import type { WireCoders } from "./wire-coders.ts";
 
-export function windowingSpec(windowing: WindowingStrategy, coders: WireCoders): WindowingSpec {
+const PYTHON_SDK = "beam:version:sdk_base:apache/beam_python";
+
+/**
+ * @param environment of the SDK that made the windowing, where it is known. Python has no closing behaviour: what it
+ *   sends is a constant, EMIT_ALWAYS, while its own runner and its tests have no empty closing pane.
+ */
+export function windowingSpec(
+  windowing: WindowingStrategy,
+  coders: WireCoders,
+  environment: Environment | undefined,
+): WindowingSpec {
+  const isPython = environment?.capabilities.some((capability) => capability.startsWith(PYTHON_SDK)) === true;
   return {
     windowFnUrn: windowing.windowFn?.urn ?? "",
     windowFnPayload: windowing.windowFn?.payload ?? new Uint8Array(),
@@ -22,7 +34,7 @@ export function windowingSpec(windowing: WindowingStrategy, coders: WireCoders):
     accumulationMode: accumulationMode(windowing.accumulationMode),
     allowedLatenessMs: Number(windowing.allowedLateness),
     closingBehavior:
-      windowing.closingBehavior === ClosingBehavior_Enum.EMIT_ALWAYS ? "EMIT_ALWAYS" : "EMIT_IF_NONEMPTY",
+      windowing.closingBehavior === ClosingBehavior_Enum.EMIT_ALWAYS && !isPython ? "EMIT_ALWAYS" : "EMIT_IF_NONEMPTY",
     onTimeBehavior:
       windowing.onTimeBehavior === OnTimeBehavior_Enum.FIRE_IF_NONEMPTY ? "FIRE_IF_NONEMPTY" : "FIRE_ALWAYS",
   };

@@ -12,7 +12,7 @@ import type { Branded } from "../base/ids.ts";
 export type Timestamp = Branded<number, "Timestamp">;
 
 const MIN_MS = -9223372036854775n;
-const MAX_MS = 9223371950454775n;
+const MAX_MS = 9223372036854775n;
 const END_OF_GLOBAL_WINDOW_MS = MAX_MS - 86_400_000n;
 
 // The nearest numbers to Beam's values; EXACT has the values.

@@ -11,13 +11,15 @@ import { CHANNEL_OPTIONS, fromStatus, type GenericService, serviceDefinition } f
 export interface TestStreamEvents {
   /** The event at a position, asked for in order; undefined after the last. */
   get(position: number): TestStreamPayload_Event | undefined | Promise<TestStreamPayload_Event | undefined>;
+  /** Units of time in a millisecond. A service's events are in microseconds: that is what Python records. */
+  readonly unitsPerMs: number;
   close(): void;
 }
 
 /** @param outputIds local names of the TestStream's outputs */
 export function openTestStreamEvents(payload: TestStreamPayload, outputIds: readonly string[]): TestStreamEvents {
   const url = payload.endpoint?.url ?? "";
-  if (url === "") return { get: (position) => payload.events[position], close: () => undefined };
+  if (url === "") return { unitsPerMs: 1, get: (position) => payload.events[position], close: () => undefined };
   return new ServedEvents(url, outputIds);
 }
 
@@ -32,6 +34,7 @@ const EventsStub = grpc.makeClientConstructor(
 
 /** Events as a service streams them; no more is read from the stream than is asked for. */
 class ServedEvents implements TestStreamEvents {
+  readonly unitsPerMs = 1_000;
   readonly #url: string;
   readonly #outputIds: readonly string[];
   readonly #client: EventsClient;

@@ -107,11 +107,11 @@ export class TestStreamHead {
         const { newWatermark, tag } = event.value;
         const datasets =
           this.#head.outputs.length === 1 ? undefined : new Set<string>(this.#output(tag)?.datasets ?? []);
-        this.#outputs.emitWatermark(Number(newWatermark) as Timestamp, datasets);
+        this.#outputs.emitWatermark(this.#ms(newWatermark) as Timestamp, datasets);
         break;
       }
       case "processingTimeEvent":
-        this.#moveTime((this.#nowMs ?? 0) + Number(event.value.advanceDuration));
+        this.#moveTime((this.#nowMs ?? 0) + this.#ms(event.value.advanceDuration));
         break;
       case undefined:
         break;
@@ -126,7 +126,7 @@ export class TestStreamHead {
     const parts: Uint8Array[] = [];
     for (const { encodedElement, timestamp } of elements)
       parts.push(
-        encodeHeader(Number(timestamp) as Timestamp, GLOBAL_WINDOW),
+        encodeHeader(this.#ms(timestamp) as Timestamp, GLOBAL_WINDOW),
         varint(encodedElement.length),
         encodedElement,
       );
@@ -143,6 +143,10 @@ export class TestStreamHead {
     const { outputs } = this.#head;
     if (outputs.length === 1) return outputs[0];
     return outputs.find((output) => output.tag === tag);
+  }
+
+  #ms(units: bigint): number {
+    return Number(units) / this.#events.unitsPerMs;
   }
 
   #moveTime(nowMs: number): void {

@@ -42,7 +42,7 @@ test("the global window of main input maps to the fixed window at the end of tim
     Buffer.from(mapped?.window ?? "", "latin1")
       .subarray(0, 8)
       .toString("hex"),
-    encodeExactMs(9223371864055000n),
+    encodeExactMs(9223371950455000n),
   );
 });
 
