@@ -47,6 +47,13 @@ module.exports = {
         to: { path: folders(typesOf), dependencyTypesNot: ["type-only"] },
       })),
     {
+      name: "sdk-harness-imports",
+      comment: "sdk-harness is a process of its own: of the runner it may use base, coders and time.",
+      severity: "error",
+      from: { path: "^sdk-harness/", pathNot: TESTS },
+      to: { path: "^(runner|test)/", pathNot: folders(["base", "coders", "time"]) },
+    },
+    {
       name: "generated-protos-stop-at-the-edge",
       comment: "base, coders, time, state and storage know no protobuf; a row coder's payload is a Schema, though.",
       severity: "error",

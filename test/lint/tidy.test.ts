@@ -61,7 +61,7 @@ function sourcesBelow(folder: string): Source[] {
     .map((path) => ({ path: join(folder, path), text: readFileSync(join(root, folder, path), "utf8") }));
 }
 
-const sources = [...sourcesBelow("runner"), ...sourcesBelow("test")];
+const sources = [...sourcesBelow("runner"), ...sourcesBelow("sdk-harness"), ...sourcesBelow("test")];
 
 for (const rule of rules) {
   test(`${rule.name}`, (t) => {
