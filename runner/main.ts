@@ -91,8 +91,15 @@ async function serve(flags: ServeFlags): Promise<void> {
           const registry = new WorkerRegistry({ clock: systemClock, log, leaderEpoch });
           workers = registry;
           const defaultParallelism = Math.max(1, flags.workers) * flags.workerSlots;
-          const init = { registry, defaultParallelism, workerWaitMs: WORKER_WAIT_MS, clock: systemClock, log };
-          return { executor: new Scheduler(init), services: [registry.served] };
+          const executor = new Scheduler({
+            registry,
+            defaultParallelism,
+            workerWaitMs: WORKER_WAIT_MS,
+            checkpointDirectory: join(flags.dataDir ?? (data?.path as string), "checkpoints"),
+            clock: systemClock,
+            log,
+          });
+          return { executor, services: [registry.served] };
         },
         clock: systemClock,
         log,

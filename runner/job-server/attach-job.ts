@@ -1,9 +1,10 @@
 /**
- * The client side of the Job API for the command line: waits for a job again, lists jobs, cancels one.
+ * The client side of the Job API for the command line: waits for a job again, lists jobs, cancels or drains one.
  */
 import type * as grpc from "@grpc/grpc-js";
 import {
   type CancelJobResponse,
+  type DrainJobResponse,
   type GetJobsResponse,
   JobMessage_MessageImportance,
   type JobMessagesResponse,
@@ -74,6 +75,12 @@ export async function listJobs(client: JobClient): Promise<string[]> {
 /** Asks for the job's end. @returns its state. */
 export async function cancelJob(client: JobClient, jobId: string): Promise<AttachedState> {
   const { state } = await unaryCall<object, CancelJobResponse>(client, "cancel", { jobId });
+  return stateName(state);
+}
+
+/** Asks the job's sources to end. @returns its state. @throws WeirError FAILED_PRECONDITION for one that cannot drain */
+export async function drainJob(client: JobClient, jobId: string): Promise<AttachedState> {
+  const { state } = await unaryCall<object, DrainJobResponse>(client, "drain", { jobId });
   return stateName(state);
 }
 

@@ -4,7 +4,7 @@
  */
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import { executionMode } from "../graph/execution-mode.ts";
-import type { JobOutcome } from "./job-executor.ts";
+import type { JobOutcome, JobProgress } from "./job-executor.ts";
 import type { JobSettings } from "./job-settings.ts";
 
 /** One job that runs on either engine. */
@@ -13,6 +13,9 @@ export interface Execution {
   run(): Promise<JobOutcome>;
   /** Ends it; the first outcome counts. */
   end(outcome: JobOutcome): void;
+  /** As JobExecutor's; undefined where it cannot be done. */
+  drain?(): void;
+  readonly progress?: JobProgress;
   /** Resolves when the job holds nothing any more. */
   readonly released: Promise<void>;
 }

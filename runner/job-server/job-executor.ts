@@ -4,7 +4,9 @@
  */
 import type { JobId } from "../base/ids.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import type { CheckpointCounts } from "./checkpoint-coordinator.ts";
 import type { JobSettings } from "./job-settings.ts";
+import type { TaskProgress } from "./stream-task-table.ts";
 
 /** Beam's JobMessage.MessageImportance, by name. */
 export type MessageImportance = "DEBUG" | "DETAILED" | "BASIC" | "WARNING" | "ERROR";
@@ -38,6 +40,13 @@ export interface JobRun {
   readonly artifactAddress: string;
 }
 
+/** How far a streaming job has come, for people. */
+export interface JobProgress {
+  readonly tasks: readonly TaskProgress[];
+  /** Undefined where the job takes none. */
+  readonly checkpoints: CheckpointCounts | undefined;
+}
+
 /** How the executor tells about a job. All calls are synchronous and cheap; after the job's outcome they do nothing. */
 export interface JobObserver {
   message(importance: MessageImportance, text: string): void;
@@ -49,6 +58,8 @@ export interface JobObserver {
 
 export type JobOutcome =
   | { readonly kind: "done" }
+  /** Done, after its sources were told to end. */
+  | { readonly kind: "drained" }
   /** `message` is what the client shows: the user's own traceback where there is one. */
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "cancelled" };
@@ -58,6 +69,13 @@ export interface JobExecutor {
   execute(run: JobRun, observer: JobObserver): Promise<JobOutcome>;
   /** Asks for the job's end; `execute` then resolves. Does nothing for a job that is unknown or over. */
   cancel(jobId: JobId): Promise<void>;
+  /**
+   * Asks the job's sources to end; `execute` then resolves as drained when what they have read is processed.
+   * @returns false for a job that cannot be drained: it has bounded input only, and ends by itself, or it is unknown.
+   */
+  drain(jobId: JobId): boolean;
+  /** How far the tasks of a streaming job have come; undefined for other jobs and unknown ones. */
+  progress(jobId: JobId): JobProgress | undefined;
   /** Ends all jobs as cancelled. Idempotent. */
   close(): Promise<void>;
 }

@@ -17,9 +17,9 @@ import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
 import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
 import { Job } from "./job.ts";
 import { JobEventLog } from "./job-event-log.ts";
-import type { JobExecutor } from "./job-executor.ts";
+import type { JobExecutor, JobProgress } from "./job-executor.ts";
 import { NO_METRICS } from "./job-metrics.ts";
-import { jobSettings } from "./job-settings.ts";
+import { type JobSettings, jobSettings } from "./job-settings.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { type OptionValues, readOptions } from "./pipeline-options.ts";
@@ -53,6 +53,7 @@ interface Preparation extends PrepareRequest {
   readonly graph: ExecutionGraph;
   readonly fields: Readonly<Record<string, unknown>>;
   readonly values: OptionValues;
+  readonly settings: JobSettings;
 }
 
 /** Prepared jobs that were never run, in number and in bytes; the oldest are dropped beyond it, the newest never. */
@@ -96,6 +97,7 @@ export class JobRegistry {
     this.#assertOpen();
     const fields = decodeOptions(request.options);
     const values = readOptions(fields);
+    const settings = jobSettings(values);
     const drainAtStart = values.array("experiments").includes("drain_at_start");
     const graph = this.#init.buildGraph(request.pipeline, { drainAtStart });
     const jobName = nameOf(request.jobName, values);
@@ -103,7 +105,16 @@ export class JobRegistry {
     const preparationId = `${slugOf(jobName)}-preparation-${unique}` as PreparationId;
     const stagingToken = `staging-${unique}`;
     this.#init.staging.register(stagingToken, dependencySets(graph.environments));
-    this.#preparations.set(preparationId, { ...request, jobName, preparationId, stagingToken, graph, fields, values });
+    this.#preparations.set(preparationId, {
+      ...request,
+      jobName,
+      preparationId,
+      stagingToken,
+      graph,
+      fields,
+      values,
+      settings,
+    });
     this.#dropOldPreparations();
     return { preparationId, stagingToken };
   }
@@ -160,7 +171,7 @@ export class JobRegistry {
 
   #start(preparation: Preparation, staged: DependencySets): JobId {
     const { store, clock, log, executor, artifactAddress } = this.#init;
-    const { jobName, pipeline, options, values, fields, stagingToken } = preparation;
+    const { jobName, pipeline, options, values, settings, fields, stagingToken } = preparation;
     const graph = withStagedDependencies(preparation.graph, staged);
     const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
@@ -172,7 +183,7 @@ export class JobRegistry {
         jobId,
         jobName,
         graph,
-        settings: jobSettings(values),
+        settings,
         pipelineOptions: fields,
         pipelineOptionsBytes: options,
         retrievalToken: stagingToken,
@@ -241,6 +252,33 @@ export class JobRegistry {
       });
     }
     return live.job.state;
+  }
+
+  /**
+   * Asks the job's sources to end. @returns its state now: DRAINING, or the terminal one.
+   * @throws WeirError NOT_FOUND, or FAILED_PRECONDITION for a job that cannot be drained
+   */
+  drain(jobId: JobId): JobState {
+    const live = this.#live.get(jobId);
+    if (live === undefined) return this.state(jobId).state;
+    const { job } = live;
+    if (job.state === "DRAINING") return job.state;
+    if (job.state !== "RUNNING")
+      throw userError("FAILED_PRECONDITION", `Job ${jobId} is ${job.state}: only a running job can be drained.`);
+    if (!this.#init.executor.drain(jobId))
+      throw userError(
+        "FAILED_PRECONDITION",
+        `Job ${jobId} has bounded input only, which cannot be drained.`,
+        "It ends by itself; cancel it to end it before.",
+      );
+    if (job.draining())
+      job.message("BASIC", "The job drains by request: its sources end, and what they have read is processed.");
+    return job.state;
+  }
+
+  /** How far a running streaming job has come; undefined for any other. */
+  progress(jobId: JobId): JobProgress | undefined {
+    return this.#live.has(jobId) ? this.#init.executor.progress(jobId) : undefined;
   }
 
   /** Ends what runs, as failed, and waits for it. Idempotent. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type * as grpc from "@grpc/grpc-js";
 import test, { type ExecutionContext } from "ava";
 import {
+  type DrainJobResponse,
   type GetJobMetricsResponse,
   type GetJobPipelineResponse,
   type GetJobsResponse,
@@ -40,6 +41,15 @@ class ScriptedExecutor implements JobExecutor {
 
   async cancel(jobId: string): Promise<void> {
     this.started.find(({ run }) => run.jobId === jobId)?.end({ kind: "cancelled" });
+  }
+
+  drain(jobId: string): boolean {
+    const job = this.started.find(({ run }) => run.jobId === jobId);
+    return job?.run.settings.streaming === true;
+  }
+
+  progress(): undefined {
+    return undefined;
   }
 
   async close(): Promise<void> {
@@ -226,7 +236,7 @@ test("an option of the wrong type is refused with its name", async (t) => {
 test("an option without effect is told in a warning, one at its default is not", async (t) => {
   const { client, executor } = await openServer(t);
   const jobId = await submit(client, {
-    "beam:option:checkpointing_interval:v1": "3000",
+    "beam:option:savepoint_path:v1": "/somewhere",
     "beam:option:num_concurrent_checkpoints:v1": "1",
     "beam:option:parallelism:v1": "2",
   });
@@ -235,8 +245,36 @@ test("an option without effect is told in a warning, one at its default is not",
     text.startsWith(`${JobMessage_MessageImportance.JOB_MESSAGE_WARNING}`),
   );
   t.is(warnings.length, 1);
-  t.regex(warnings[0] ?? "", /--checkpointing_interval.*3000/);
+  t.regex(warnings[0] ?? "", /--savepoint_path.*somewhere/);
   t.is(executor.started[0]?.run.settings.parallelism, 2);
+});
+
+test("a streaming job is drained through DRAINING to DRAINED, a bounded one is not", async (t) => {
+  const { client, executor } = await openServer(t);
+  const jobId = await submit(client, { "beam:option:streaming:v1": true });
+  const { state } = await unaryCall<object, DrainJobResponse>(client, "drain", { jobId });
+  t.is(stateName(state), "DRAINING");
+  executor.started[0]?.end({ kind: "drained" });
+  const history = texts(await collect<JobMessagesResponse>(client, "getMessageStream", jobId));
+  t.deepEqual(
+    history.filter((text) => !text.includes(":")),
+    ["STOPPED", "STARTING", "RUNNING", "DRAINING", "DRAINED"],
+  );
+  const again = await unaryCall<object, DrainJobResponse>(client, "drain", { jobId });
+  t.is(stateName(again.state), "DRAINED");
+  const bounded = await submit(client);
+  const failure = await t.throwsAsync(unaryCall(client, "drain", { jobId: bounded }));
+  t.true(hasCode("FAILED_PRECONDITION")(failure));
+});
+
+test("checkpoints that cannot be stored where they are wanted are refused when the job is prepared", async (t) => {
+  const { client } = await openServer(t);
+  const options = { "beam:option:checkpointing_interval:v1": "1000" };
+  const to = (path: string) => prepare(client, { ...options, "beam:option:state_backend_storage_path:v1": path });
+  const failure = await t.throwsAsync(to("s3://bucket/x"));
+  t.regex(failure?.message ?? "", /--state_backend_storage_path.*s3:/);
+  await t.throwsAsync(to("relative/path"), { message: /absolute/ });
+  await t.notThrowsAsync(to("file:///tmp/x"));
 });
 
 test("a pipeline of 20 MB is taken and given back, with what a newer SDK put into it", async (t) => {

@@ -32,7 +32,7 @@ import {
 } from "../../proto/gen/beam_job_api.ts";
 import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
 import type { Timestamp } from "../../proto/gen/google/protobuf/timestamp.ts";
-import { userError, WeirError } from "../base/errors.ts";
+import { WeirError } from "../base/errors.ts";
 import { asBuffer, type GenericService, type ServedService, toStatus, unaryHandler } from "../base/grpc.ts";
 import type { JobId, PreparationId } from "../base/ids.ts";
 import type { JobEvent } from "./job-event-log.ts";
@@ -84,10 +84,9 @@ export function jobService(jobs: JobRegistry, stagingAddress: string): ServedSer
       cancel: unaryHandler<CancelJobRequest, CancelJobResponse>((request) => ({
         state: JobState_Enum[jobs.cancel(request.jobId as JobId)],
       })),
-      drain: unaryHandler<DrainJobRequest, DrainJobResponse>((request) => {
-        jobs.state(request.jobId as JobId);
-        throw userError("UNIMPLEMENTED", "Weir cannot drain a job yet.", "Cancel it, or let a bounded job finish.");
-      }),
+      drain: unaryHandler<DrainJobRequest, DrainJobResponse>((request) => ({
+        state: JobState_Enum[jobs.drain(request.jobId as JobId)],
+      })),
       getStateStream: (call: grpc.ServerWritableStream<GetJobStateRequest, JobStateEvent>) =>
         streamEvents(jobs, call, (event) => (event.kind === "state" ? stateEvent(event) : undefined)),
       getMessageStream: (call: grpc.ServerWritableStream<JobMessagesRequest, JobMessagesResponse>) =>

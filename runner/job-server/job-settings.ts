@@ -2,6 +2,7 @@
  * What of a job's pipeline options Weir acts on, in Weir's own types. Read from validated options: a wrong type or an
  * impossible value has been refused before.
  */
+import { type CheckpointSettings, checkpointSettings } from "./checkpoint-settings.ts";
 import type { OptionValues } from "./pipeline-options.ts";
 
 export interface JobSettings {
@@ -21,9 +22,14 @@ export interface JobSettings {
   /** As the user gave it; LOOPBACK is EXTERNAL on the wire and known only by this. */
   readonly environmentType: string | undefined;
   readonly experiments: readonly string[];
+  /** Undefined: the job takes none. */
+  readonly checkpoints: CheckpointSettings | undefined;
 }
 
-/** @param values options as `readOptions` returns them. */
+/**
+ * @param values options as `readOptions` returns them.
+ * @throws WeirError naming an option whose value Weir cannot do yet
+ */
 export function jobSettings(values: OptionValues): JobSettings {
   const streaming = values.boolean("streaming");
   return {
@@ -37,6 +43,7 @@ export function jobSettings(values: OptionValues): JobSettings {
     executionRetryDelayMs: unlessNegative(values.integer("execution_retry_delay")),
     environmentType: values.string("environment_type"),
     experiments: values.array("experiments"),
+    checkpoints: checkpointSettings(values),
   };
 }
 

@@ -4,15 +4,18 @@
  */
 import { assert } from "../base/assert.ts";
 
-export type JobState = "STOPPED" | "STARTING" | "RUNNING" | "CANCELLING" | "DONE" | "FAILED" | "CANCELLED";
+export type JobState =
+  "STOPPED" | "STARTING" | "RUNNING" | "DRAINING" | "CANCELLING" | "DONE" | "DRAINED" | "FAILED" | "CANCELLED";
 
 const NEXT: Readonly<Record<JobState, readonly JobState[]>> = {
   STOPPED: ["STARTING", "FAILED", "CANCELLED"],
   STARTING: ["RUNNING", "DONE", "FAILED", "CANCELLING"],
-  RUNNING: ["DONE", "FAILED", "CANCELLING"],
+  RUNNING: ["DONE", "FAILED", "DRAINING", "CANCELLING"],
+  DRAINING: ["DRAINED", "FAILED", "CANCELLING"],
   // A job may finish in the moment in which it is cancelled.
-  CANCELLING: ["CANCELLED", "DONE", "FAILED"],
+  CANCELLING: ["CANCELLED", "DONE", "DRAINED", "FAILED"],
   DONE: [],
+  DRAINED: [],
   FAILED: [],
   CANCELLED: [],
 };

@@ -89,6 +89,9 @@ export class Job implements JobObserver {
       case "done":
         this.#transition("DONE");
         break;
+      case "drained":
+        this.#transition("DRAINED");
+        break;
       case "failed":
         if (this.#state === "CANCELLING") {
           this.message("WARNING", outcome.message);
@@ -110,6 +113,13 @@ export class Job implements JobObserver {
   cancelling(): boolean {
     if (isTerminal(this.#state) || this.#state === "CANCELLING" || this.#state === "STOPPED") return false;
     this.#transition("CANCELLING");
+    return true;
+  }
+
+  /** Goes to DRAINING, if it runs. @returns true when it did. */
+  draining(): boolean {
+    if (this.#state !== "RUNNING") return false;
+    this.#transition("DRAINING");
     return true;
   }
 

@@ -73,18 +73,18 @@ const PARALLELISM: readonly OptionSpec[] = [
 ];
 
 const CHECKPOINTS: readonly OptionSpec[] = [
-  option("not-yet", "checkpointing_interval", "INTEGER", "-1", "Milliseconds between checkpoints; -1 is off.", {
+  option("honoured", "checkpointing_interval", "INTEGER", "-1", "Milliseconds between checkpoints; -1 is off.", {
     minimum: 1,
     alsoAllowed: [-1],
   }),
   option("not-yet", "checkpointing_mode", "STRING", "EXACTLY_ONCE", "EXACTLY_ONCE or AT_LEAST_ONCE.", {
     choices: ["EXACTLY_ONCE", "AT_LEAST_ONCE"],
   }),
-  option("not-yet", "checkpoint_timeout_millis", "INTEGER", "-1", "A checkpoint that takes longer is aborted.", {
+  option("honoured", "checkpoint_timeout_millis", "INTEGER", "-1", "A checkpoint that takes longer is aborted.", {
     ...POSITIVE_OR_UNSET,
   }),
   option(
-    "not-yet",
+    "honoured",
     "min_pause_between_checkpoints",
     "INTEGER",
     "-1",
@@ -104,14 +104,14 @@ const CHECKPOINTS: readonly OptionSpec[] = [
   ),
   option("not-yet", "unaligned_checkpoint_enabled", "BOOLEAN", "false", "Checkpoint barriers may overtake data."),
   option("not-yet", "force_unaligned_checkpoint_enabled", "BOOLEAN", "false", "Unaligned whatever the job's graph."),
-  option("not-yet", "externalized_checkpoints_enabled", "BOOLEAN", "false", "Keep checkpoints beyond their job."),
-  option("not-yet", "retain_externalized_checkpoints_on_cancellation", "BOOLEAN", "false", "Also of a cancelled job."),
+  option("honoured", "externalized_checkpoints_enabled", "BOOLEAN", "false", "Keep checkpoints beyond their job."),
+  option("honoured", "retain_externalized_checkpoints_on_cancellation", "BOOLEAN", "false", "Also of a cancelled job."),
   option("not-yet", "report_checkpoint_duration", "STRING", undefined, "Metric namespace for the time of checkpoints."),
 ];
 
 const STATE: readonly OptionSpec[] = [
   option("not-yet", "state_backend", "STRING", undefined, "rocksdb or filesystem in Flink."),
-  option("not-yet", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
+  option("honoured", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
   option("not-applicable", "state_backend_factory", "STRING", undefined, "Java class of a Flink state backend."),
   option("not-yet", "savepoint_path", "STRING", undefined, "Savepoint to start from."),
   option(

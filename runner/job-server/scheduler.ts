@@ -2,10 +2,10 @@
 import type { JobId } from "../base/ids.ts";
 import { BlockingExecution, type BlockingExecutionInit } from "./blocking-execution.ts";
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
-import type { JobExecutor, JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
-import { StreamingExecution } from "./streaming-execution.ts";
+import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
+import { StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
 
-export type SchedulerInit = BlockingExecutionInit;
+export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
@@ -16,7 +16,10 @@ export class Scheduler implements JobExecutor {
   }
 
   async execute(run: JobRun, observer: JobObserver): Promise<JobOutcome> {
-    const execution: Execution = requiresStreaming(run.graph, run.settings)
+    const isStreaming = requiresStreaming(run.graph, run.settings);
+    if (!isStreaming && run.settings.checkpoints !== undefined)
+      observer.message("BASIC", "The job is bounded and runs stage by stage: --checkpointing_interval has no effect.");
+    const execution: Execution = isStreaming
       ? new StreamingExecution(this.#init, run, observer)
       : new BlockingExecution(this.#init, run, observer);
     this.#jobs.set(run.jobId, execution);
@@ -31,6 +34,17 @@ export class Scheduler implements JobExecutor {
     const execution = this.#jobs.get(jobId);
     execution?.end({ kind: "cancelled" });
     await execution?.released;
+  }
+
+  drain(jobId: JobId): boolean {
+    const execution = this.#jobs.get(jobId);
+    if (execution?.drain === undefined) return false;
+    execution.drain();
+    return true;
+  }
+
+  progress(jobId: JobId): JobProgress | undefined {
+    return this.#jobs.get(jobId)?.progress;
   }
 
   async close(): Promise<void> {

@@ -40,6 +40,7 @@ interface Entry {
 
 export class StreamTaskTable {
   #entries: ReadonlyMap<TaskKey, Entry> = new Map();
+  #notRunning = 0;
   #unfinished = 0;
   /** The most tasks that were finished in any attempt: more is progress. */
   #mostFinished = 0;
@@ -47,7 +48,13 @@ export class StreamTaskTable {
   /** Begins an execution attempt. */
   reset(plan: StreamingPlan): void {
     this.#entries = new Map(plan.tasks.map((task) => [task.key, { task, state: "deployed", status: undefined }]));
+    this.#notRunning = plan.tasks.length;
     this.#unfinished = plan.tasks.length;
+  }
+
+  /** Running or finished. */
+  get allRunning(): boolean {
+    return this.#notRunning === 0;
   }
 
   get allFinished(): boolean {
@@ -58,15 +65,20 @@ export class StreamTaskTable {
     return this.#entries.get(key)?.state === "finished";
   }
 
-  running(key: TaskKey): void {
+  /** @returns true when it was not running before. */
+  running(key: TaskKey): boolean {
     const entry = this.#entries.get(key);
-    if (entry?.state === "deployed") entry.state = "running";
+    if (entry?.state !== "deployed") return false;
+    entry.state = "running";
+    this.#notRunning--;
+    return true;
   }
 
   /** @returns true when more tasks are finished than in any attempt before. */
   finished(key: TaskKey): boolean {
     const entry = this.#entries.get(key);
     if (entry === undefined || entry.state === "finished") return false;
+    this.running(key);
     entry.state = "finished";
     this.#unfinished--;
     const count = this.#entries.size - this.#unfinished;

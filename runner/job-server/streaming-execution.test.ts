@@ -10,7 +10,7 @@ import { StreamingExecution } from "./streaming-execution.ts";
 function start(workers: FakeWorkers, graph: ExecutionGraph = diamond(), options: Record<string, unknown> = {}) {
   const clock = new ManualClock();
   const observer = new RecordingObserver();
-  const init = { registry: workers, workerWaitMs: 60_000, clock, log: silentLog() };
+  const init = { registry: workers, workerWaitMs: 60_000, checkpointDirectory: "/nowhere", clock, log: silentLog() };
   const execution = new StreamingExecution(init, runOf(graph, options), observer);
   let outcome: JobOutcome | undefined;
   const ended = execution.run().then((result) => (outcome = result));
@@ -37,7 +37,7 @@ test("a job opens on its workers, runs all its tasks at once and is done when al
   await settle();
   t.is(outcome(), undefined);
   t.deepEqual(
-    execution.progress.map(({ state }) => state),
+    execution.progress.tasks.map(({ state }) => state),
     ["finished", "finished", "deployed", "finished", "deployed", "finished", "deployed"],
   );
   workers.tell(second, "FINISHED");

@@ -4,20 +4,27 @@
  *
  * Each deployment is an execution attempt: messages of earlier ones are dropped, here and on the workers. Within an
  * attempt the execution is in one phase:
- *   waiting (for a worker) → running → restarting (its tasks are cancelled; a pause) → running …
+ *   waiting (for a worker) → restoring (a checkpoint is looked for) → running → restarting (a pause) → waiting …
  * and `ended` is reached from any of them, once.
  */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
 import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
 import { unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
+import { WeirError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { CheckpointCoordinator, type RestorePoint } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
-import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
+import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
 import { StreamMetrics } from "./stream-metrics.ts";
-import { StreamTaskTable, type TaskProgress } from "./stream-task-table.ts";
+import { StreamTaskTable } from "./stream-task-table.ts";
 import { planStreaming, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import { StuckWatermarks } from "./stuck-watermarks.ts";
 import { TestStreamDriver } from "./test-stream-driver.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
 
@@ -25,11 +32,19 @@ export interface StreamingExecutionInit {
   readonly registry: WorkerDirectory;
   /** A job without any worker waits so long for one before it fails. */
   readonly workerWaitMs: number;
+  /** Of all jobs that do not say where: a local directory. */
+  readonly checkpointDirectory: string;
+  /** A watermark that has not moved for so long while input waits is told of. Default: 5 minutes. */
+  readonly stuckAfterMs?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-type Phase = "waiting" | "running" | "restarting" | "ended";
+type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
+
+const DEFAULT_STUCK_AFTER_MS = 300_000;
+/** Of that time: how often it is looked for stuck watermarks. */
+const STUCK_CHECKS = 10;
 
 export class StreamingExecution implements Execution, WorkerListener {
   readonly #init: StreamingExecutionInit;
@@ -42,12 +57,17 @@ export class StreamingExecution implements Execution, WorkerListener {
   readonly #outcome = Promise.withResolvers<JobOutcome>();
   readonly #released = Promise.withResolvers<void>();
   readonly #abort = new AbortController();
+  readonly #checkpoints: CheckpointCoordinator | undefined;
   #phase: Phase = "waiting";
   #executionAttempt = 0;
   #plan: StreamingPlan | undefined;
   /** Chosen with the first deployment. */
   #parallelism: number | undefined;
   #driver: TestStreamDriver | undefined;
+  #isDraining = false;
+  /** In this attempt. */
+  #isDrainSent = false;
+  #isFinishing = false;
 
   constructor(init: StreamingExecutionInit, run: JobRun, observer: JobObserver) {
     this.#init = init;
@@ -56,15 +76,23 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new StreamMetrics(observer, init.clock);
     this.#restarts = new RestartStrategy(run.settings);
+    const settings = run.settings.checkpoints;
+    if (settings === undefined) return;
+    const directory = new CheckpointDirectory(join(settings.storageDirectory ?? init.checkpointDirectory, run.jobId));
+    const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
+    const onComplete = () => this.#restarts.progressed();
+    const { clock, log } = init;
+    const workers = this.#workers;
+    const shared = { run, settings, directory, graphFingerprint, workers, onComplete, observer, clock, log };
+    this.#checkpoints = new CheckpointCoordinator(shared);
   }
 
   get released(): Promise<void> {
     return this.#released.promise;
   }
 
-  /** How far each task has come. */
-  get progress(): readonly TaskProgress[] {
-    return this.#tasks.progress();
+  get progress(): JobProgress {
+    return { tasks: this.#tasks.progress(), checkpoints: this.#checkpoints?.counts };
   }
 
   async run(): Promise<JobOutcome> {
@@ -74,9 +102,11 @@ export class StreamingExecution implements Execution, WorkerListener {
       (message) => this.end({ kind: "failed", message }),
       () => undefined,
     );
-    this.#deploy();
+    this.#watchWatermarks().catch(() => undefined);
+    this.#begin();
     const outcome = await this.#outcome.promise;
     await this.#workers.release();
+    await this.#checkpoints?.close(outcome);
     registry.unlisten(this);
     this.#released.resolve();
     return outcome;
@@ -91,8 +121,31 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#outcome.resolve(outcome);
   }
 
+  drain(): void {
+    this.#isDraining = true;
+    this.#drainSources();
+  }
+
   /** Begins an execution attempt, if there is a worker. */
-  #deploy(): void {
+  #begin(): void {
+    if (this.#init.registry.workers.length === 0) {
+      this.#phase = "waiting";
+      return;
+    }
+    if (this.#checkpoints === undefined) {
+      this.#deploy(undefined);
+      return;
+    }
+    this.#phase = "restoring";
+    this.#checkpoints.restorePoint().then(
+      (point) => {
+        if (this.#phase === "restoring") this.#deploy(point);
+      },
+      (failure: unknown) => this.end({ kind: "failed", message: WeirError.from(failure).message }),
+    );
+  }
+
+  #deploy(point: RestorePoint | undefined): void {
     const { graph, jobId, settings } = this.#run;
     const { registry, clock, log } = this.#init;
     const workers = registry.workers;
@@ -101,7 +154,8 @@ export class StreamingExecution implements Execution, WorkerListener {
       return;
     }
     this.#parallelism ??= streamingParallelism(graph, settings, workers.length);
-    const plan = planStreaming({ graph, parallelism: this.#parallelism, workers });
+    const restore = point === undefined ? {} : { restore: point.filesOf };
+    const plan = planStreaming({ graph, parallelism: this.#parallelism, workers, ...restore });
     const executionAttempt = ++this.#executionAttempt;
     this.#plan = plan;
     this.#phase = "running";
@@ -114,22 +168,56 @@ export class StreamingExecution implements Execution, WorkerListener {
       const tasks = [...(plan.byWorker.get(worker.workerId) ?? [])];
       worker.send({
         $case: "deployStreamTasks",
-        value: { jobId, executionAttempt, tasks, checkpointDirectory: "" },
+        value: { jobId, executionAttempt, tasks, checkpointDirectory: this.#checkpoints?.statePath ?? "" },
       });
     }
+    this.#checkpoints?.begin(executionAttempt, plan);
     this.#observer.running();
     if (plan.testStreams.length > 0) {
       const testStreamWorkers = new Set(plan.testStreams.map(({ workerId }) => workerId));
       this.#driver = new TestStreamDriver({ jobId, executionAttempt, workers: hosts, testStreamWorkers, clock });
       void this.#driver.run();
     }
-    if (this.#tasks.allFinished) this.end({ kind: "done" });
+    this.#advance();
+  }
+
+  /** More tasks run or have finished. */
+  #advance(): void {
+    if (this.#phase !== "running" || !this.#tasks.allRunning) return;
+    this.#checkpoints?.tasksRunning();
+    this.#drainSources();
+    if (!this.#tasks.allFinished || this.#isFinishing) return;
+    this.#isFinishing = true;
+    const end = () => this.end({ kind: this.#isDraining ? "drained" : "done" });
+    if (this.#checkpoints === undefined) end();
+    else void this.#checkpoints.finalCheckpoint().then(end);
+  }
+
+  /** Tasks that are not there yet would miss it. */
+  #drainSources(): void {
+    if (!this.#isDraining || this.#isDrainSent || this.#phase !== "running" || !this.#tasks.allRunning) return;
+    this.#isDrainSent = true;
+    const { jobId } = this.#run;
+    this.#workers.send({ $case: "drainJob", value: { jobId, executionAttempt: this.#executionAttempt } });
+  }
+
+  async #watchWatermarks(): Promise<void> {
+    const { clock, stuckAfterMs = DEFAULT_STUCK_AFTER_MS } = this.#init;
+    const stuck = new StuckWatermarks(stuckAfterMs);
+    for (;;) {
+      await clock.sleep(stuckAfterMs / STUCK_CHECKS, this.#abort.signal);
+      const text = stuck.look(this.#tasks.progress(), clock.monotonicMs());
+      if (text !== undefined) this.#observer.message("WARNING", text);
+    }
   }
 
   /** What belongs to the current attempt ends with it. */
   #endAttempt(): void {
     this.#driver?.close();
     this.#driver = undefined;
+    this.#checkpoints?.end();
+    this.#isFinishing = false;
+    this.#isDrainSent = false;
   }
 
   /** @param cause what has happened, as a sentence without its full stop. */
@@ -146,19 +234,20 @@ export class StreamingExecution implements Execution, WorkerListener {
       $case: "cancelStreamTasks",
       value: { jobId: this.#run.jobId, executionAttempt: this.#executionAttempt },
     });
-    const from = "the beginning";
+    const newest = this.#checkpoints?.newest;
+    const from = newest === undefined ? "the beginning" : `checkpoint ${newest}`;
     this.#observer.message(
       "WARNING",
       `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (restart ${restart} of ${maxRestarts}).`,
     );
     this.#init.clock.sleep(delayMs, this.#abort.signal).then(
-      () => this.#deploy(),
+      () => this.#begin(),
       () => undefined,
     );
   }
 
   workerJoined(): void {
-    if (this.#phase === "waiting") this.#deploy();
+    if (this.#phase === "waiting") this.#begin();
   }
 
   workerLost(worker: RegisteredWorker, reason: string): void {
@@ -193,9 +282,11 @@ export class StreamingExecution implements Execution, WorkerListener {
         if (message.value.executionAttempt === this.#executionAttempt)
           this.#driver?.setProcessingTime(message.value.nowMs);
         break;
+      case "checkpointAck":
+        this.#checkpoints?.acknowledged(message.value);
+        break;
       // Of the blocking engine, or not for a job.
       case "taskState":
-      case "checkpointAck":
       case "register":
       case "heartbeat":
         break;
@@ -210,12 +301,12 @@ export class StreamingExecution implements Execution, WorkerListener {
     if (change.status !== undefined) this.#tasks.told(key, change.status);
     switch (change.state) {
       case StreamTaskChange_State.RUNNING:
-        this.#tasks.running(key);
+        if (this.#tasks.running(key)) this.#advance();
         break;
       case StreamTaskChange_State.FINISHED:
         if (this.#tasks.finished(key)) this.#restarts.progressed();
         if (this.#plan?.testStreams.every((task) => this.#tasks.isFinished(task.key)) === true) this.#driver?.close();
-        if (this.#tasks.allFinished) this.end({ kind: "done" });
+        this.#advance();
         break;
       case StreamTaskChange_State.FAILED:
         this.#onFailed(change);
@@ -228,10 +319,12 @@ export class StreamingExecution implements Execution, WorkerListener {
   #onFailed({ vertexId, subtaskIndex, failure }: StreamTaskChange): void {
     const name = this.#run.graph.vertices.find(({ id }) => id === vertexId)?.name ?? vertexId;
     const message = failure?.message ?? `A task of ${name} failed and did not say why.`;
+    const isRestoreFailure = failure !== undefined && this.#checkpoints?.isRestoreFailure(failure) === true;
+    if (isRestoreFailure) this.#observer.message("ERROR", `A checkpoint cannot be restored: ${message}`);
     const retriable = failure !== undefined && failure.retry && !failure.environmentLost;
     // A user who asks for restarts gets them for failures of the pipeline too, as in Flink.
     const asked = (this.#run.settings.numberOfExecutionRetries ?? 0) > 0 && failure?.environmentLost !== true;
-    if (!retriable && !asked) {
+    if (!retriable && !asked && !isRestoreFailure) {
       this.end({ kind: "failed", message });
       return;
     }

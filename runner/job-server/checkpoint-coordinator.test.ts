@@ -1,0 +1,257 @@
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { silentLog } from "../base/log.ts";
+import type { JobOutcome } from "./job-executor.ts";
+import { diamond, FakeWorkers, type FakeWorker, ManualClock, RecordingObserver, runOf } from "./streaming-fixture.ts";
+import { settle } from "./streaming-fixture.ts";
+import { StreamingExecution } from "./streaming-execution.ts";
+
+/** Waits for files: they take their time, whatever the clock of the job says. */
+async function until(condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 20_000 && !condition(); turn++) await settle();
+  if (!condition()) throw new Error("it never happened");
+}
+
+async function start(t: ExecutionContext, options: Record<string, unknown> = {}, ...names: string[]) {
+  const directory = mkdtempSync(join(tmpdir(), "weir-checkpoints-"));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const workers = new FakeWorkers(...(names.length === 0 ? ["w0"] : names));
+  const clock = new ManualClock();
+  const observer = new RecordingObserver();
+  const init = { registry: workers, workerWaitMs: 60_000, checkpointDirectory: directory, clock, log: silentLog() };
+  const run = runOf(diamond(), { checkpointing_interval: 1_000, execution_retry_delay: 0, ...options });
+  const execution = new StreamingExecution(init, run, observer);
+  const job = join(directory, "job-1");
+  let outcome: JobOutcome | undefined;
+  const ended = execution.run().then((result) => (outcome = result));
+  const worker = workers.workers[0] as FakeWorker;
+  await until(() => worker.all("deployStreamTasks").length === 1);
+  return { workers, worker, clock, observer, execution, ended, outcome: () => outcome, job };
+}
+
+type Started = Awaited<ReturnType<typeof start>>;
+
+/** All tasks of the worker acknowledge the checkpoint that was triggered last, each with a file of its own. */
+function acknowledge({ workers, worker, job }: Started, failure = "", of = worker): void {
+  const checkpointId = worker.all("triggerCheckpoint").at(-1)?.checkpointId ?? 0n;
+  const deployed = of.all("deployStreamTasks").at(-1);
+  for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
+    const path = join(job, "state", `${vertexId}.${subtaskIndex}-${checkpointId}`);
+    if (failure === "") writeFileSync(path, "abc");
+    workers.hear(of, {
+      $case: "checkpointAck",
+      value: {
+        jobId: "job-1",
+        executionAttempt: deployed?.executionAttempt ?? 0,
+        checkpointId,
+        vertexId,
+        subtaskIndex,
+        files: failure === "" ? [{ path, byteLength: 3n, sha256: "00" }] : [],
+        failure,
+      },
+    });
+  }
+}
+
+async function takeCheckpoint(started: Started): Promise<void> {
+  const { worker, clock } = started;
+  const count = worker.all("triggerCheckpoint").length;
+  const ended = worker.all("checkpointEnd").length;
+  await clock.advance(1_000);
+  await until(() => worker.all("triggerCheckpoint").length === count + 1);
+  acknowledge(started);
+  await until(() => worker.all("checkpointEnd").length === ended + 1);
+}
+
+const manifests = ({ job }: Started) =>
+  readdirSync(job)
+    .filter((name) => name.endsWith(".json"))
+    .sort();
+
+test("checkpoints begin when all tasks run, complete when all have acknowledged, and the last two are kept", async (t) => {
+  const started = await start(t);
+  const { workers, worker, clock, execution, job } = started;
+  await clock.advance(5_000);
+  t.is(worker.all("triggerCheckpoint").length, 0);
+  t.is(worker.all("deployStreamTasks")[0]?.checkpointDirectory, join(job, "state"));
+  workers.tell(worker, "RUNNING");
+  for (let id = 1; id <= 3; id++) {
+    await takeCheckpoint(started);
+    t.deepEqual(worker.all("checkpointEnd").at(-1), {
+      jobId: "job-1",
+      executionAttempt: 1,
+      checkpointId: BigInt(id),
+      complete: true,
+    });
+  }
+  await until(() => readdirSync(join(job, "state")).length === 8);
+  t.deepEqual(manifests(started), ["checkpoint-2.json", "checkpoint-3.json"]);
+  t.deepEqual(execution.progress.checkpoints, { completed: 3, aborted: 0, lastDurationMs: 0 });
+});
+
+test("after a loss the job goes on from the newest checkpoint, each task from its own files", async (t) => {
+  const started = await start(t);
+  const { workers, worker, clock, observer } = started;
+  workers.tell(worker, "RUNNING");
+  await takeCheckpoint(started);
+  await takeCheckpoint(started);
+  workers.tell(worker, "FAILED", {
+    failure: {
+      message: "gone",
+      domain: "external",
+      code: "UNAVAILABLE",
+      retry: true,
+      lostInput: [],
+      environmentLost: false,
+    },
+  });
+  t.regex(observer.texts.at(-1) ?? "", /restarts from checkpoint 2/);
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 2);
+  for (const task of worker.all("deployStreamTasks").at(-1)?.tasks ?? [])
+    t.is(task.restore[0]?.path, join(started.job, "state", `${task.vertexId}.${task.subtaskIndex}-2`));
+  workers.tell(worker, "RUNNING");
+  await takeCheckpoint(started);
+  t.is(worker.all("checkpointEnd").at(-1)?.checkpointId, 3n);
+});
+
+test("a checkpoint with a damaged file is passed over, loudly; when none is left the job fails rather than repeat", async (t) => {
+  const started = await start(t);
+  const { workers, worker, clock, observer, job, ended } = started;
+  const lose = () =>
+    workers.tell(worker, "FAILED", {
+      failure: {
+        message: "gone",
+        domain: "external",
+        code: "UNAVAILABLE",
+        retry: true,
+        lostInput: [],
+        environmentLost: false,
+      },
+    });
+  workers.tell(worker, "RUNNING");
+  await takeCheckpoint(started);
+  await takeCheckpoint(started);
+  truncateSync(join(job, "state", "c.0-2"), 2);
+  lose();
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 2);
+  t.regex(observer.texts.at(-1) ?? "", /^ERROR Checkpoint 2 cannot be restored.*c\.0-2 has 2 bytes, not 3/);
+  t.regex(worker.all("deployStreamTasks")[1]?.tasks[0]?.restore[0]?.path ?? "", /-1$/);
+  rmSync(join(job, "state", "c.0-1"));
+  lose();
+  await clock.advance(0);
+  const result = await ended;
+  t.regex(result.kind === "failed" ? result.message : "", /None of the checkpoints.*would repeat results/);
+});
+
+test("a task that cannot read its files sends the job back one checkpoint more", async (t) => {
+  const started = await start(t);
+  const { workers, worker, clock } = started;
+  const fail = (code: string, retry: boolean) =>
+    workers.tell(worker, "FAILED", {
+      failure: { message: "bad checksum", domain: "external", code, retry, lostInput: [], environmentLost: false },
+    });
+  workers.tell(worker, "RUNNING");
+  await takeCheckpoint(started);
+  await takeCheckpoint(started);
+  fail("UNAVAILABLE", true);
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 2);
+  fail("DATA_LOSS", false);
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 3);
+  t.regex(worker.all("deployStreamTasks")[2]?.tasks[0]?.restore[0]?.path ?? "", /-1$/);
+});
+
+test("a checkpoint that takes too long, or that a task cannot write, is given up and the next one is tried", async (t) => {
+  const started = await start(t, { checkpoint_timeout_millis: 3_000 });
+  const { workers, worker, clock, observer, execution } = started;
+  workers.tell(worker, "RUNNING");
+  await clock.advance(1_000);
+  await until(() => worker.all("triggerCheckpoint").length === 1);
+  await clock.advance(3_000);
+  t.regex(
+    observer.texts.at(-1) ?? "",
+    /Checkpoint 1 is given up: after 3 s these tasks did not answer: subtask 0 of \[a\]/,
+  );
+  t.false(worker.all("checkpointEnd").at(-1)?.complete);
+  await until(() => worker.all("triggerCheckpoint").length === 2);
+  acknowledge(started, "disk full");
+  t.regex(
+    observer.texts.at(-1) ?? "",
+    /Checkpoint 2 is given up: subtask 0 of \[a\] could not write its state: disk full/,
+  );
+  await takeCheckpoint(started);
+  t.deepEqual(execution.progress.checkpoints?.completed, 1);
+  t.deepEqual(execution.progress.checkpoints?.aborted, 2);
+});
+
+test("barriers begin at the sources' workers only, and all workers hear the end", async (t) => {
+  const started = await start(t, { parallelism: 2 }, "w0", "w1");
+  const { workers, worker, clock } = started;
+  const second = workers.workers[1] as FakeWorker;
+  workers.tell(worker, "RUNNING");
+  workers.tell(second, "RUNNING");
+  await clock.advance(1_000);
+  t.is(second.all("triggerCheckpoint").length, 0);
+  acknowledge(started);
+  await settle();
+  t.is(worker.all("checkpointEnd").length, 0);
+  acknowledge(started, "", second);
+  await until(() => second.all("checkpointEnd").length === 1);
+});
+
+test("what has finished is in a last checkpoint before the job is done, and its checkpoints go with it", async (t) => {
+  const started = await start(t);
+  const { workers, worker, ended, outcome, job } = started;
+  workers.tell(worker, "FINISHED");
+  t.is(worker.all("triggerCheckpoint").length, 1);
+  await settle();
+  t.is(outcome(), undefined);
+  acknowledge(started);
+  t.deepEqual(await ended, { kind: "done" });
+  t.deepEqual(
+    worker.told.slice(-2).map(({ $case }) => $case),
+    ["checkpointEnd", "releaseJob"],
+  );
+  t.throws(() => readdirSync(job));
+});
+
+test("externalized checkpoints outlive a failed job", async (t) => {
+  const started = await start(t, { externalized_checkpoints_enabled: true });
+  const { workers, worker, ended, clock } = started;
+  workers.tell(worker, "RUNNING");
+  await takeCheckpoint(started);
+  workers.tell(worker, "FAILED");
+  t.is((await ended).kind, "failed");
+  t.deepEqual(manifests(started), ["checkpoint-1.json"]);
+  t.is(clock.sleeping, 0);
+});
+
+test("a drained job tells its sources again after a restart, once all tasks run", async (t) => {
+  const started = await start(t);
+  const { workers, worker, execution, clock, ended } = started;
+  execution.drain();
+  t.is(worker.all("drainJob").length, 0);
+  workers.tell(worker, "RUNNING");
+  t.is(worker.all("drainJob").length, 1);
+  workers.tell(worker, "FAILED", {
+    failure: {
+      message: "gone",
+      domain: "external",
+      code: "UNAVAILABLE",
+      retry: true,
+      lostInput: [],
+      environmentLost: false,
+    },
+  });
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 2);
+  workers.tell(worker, "FINISHED");
+  t.is(worker.all("drainJob").at(-1)?.executionAttempt, 2);
+  acknowledge(started);
+  t.deepEqual(await ended, { kind: "drained" });
+});

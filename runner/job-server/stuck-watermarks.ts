@@ -1,0 +1,67 @@
+/**
+ * Finds the tasks whose output watermark stands still although they have something to do, and says what holds it.
+ * Pure: the caller looks now and then.
+ *
+ * A task downstream of a stuck one stands still too, so only the first in the plan's order is told of, once until it
+ * moves again. A source that merely has nothing to read is not stuck.
+ */
+import { type TaskKey, taskKey } from "./streaming-plan.ts";
+import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
+
+interface Seen {
+  readonly outputWatermark: number;
+  readonly sinceMs: number;
+}
+
+export class StuckWatermarks {
+  readonly #afterMs: number;
+  #seen = new Map<TaskKey, Seen>();
+  #told: TaskKey | undefined;
+
+  constructor(afterMs: number) {
+    this.#afterMs = afterMs;
+  }
+
+  /** @returns a message for people when a task has been stuck for long enough and was not told of. */
+  look(tasks: readonly TaskProgress[], nowMs: number): string | undefined {
+    const before = this.#seen;
+    this.#seen = new Map();
+    let stuck: TaskProgress | undefined;
+    for (const task of tasks) {
+      const { status, state } = task;
+      if (status === undefined || state === "finished" || !hasWork(status)) continue;
+      const key = taskKey(task.vertexId, task.subtaskIndex);
+      const known = before.get(key);
+      const hasMoved = known?.outputWatermark !== status.outputWatermark;
+      const sinceMs = hasMoved ? nowMs : known.sinceMs;
+      this.#seen.set(key, { outputWatermark: status.outputWatermark, sinceMs });
+      if (nowMs - sinceMs >= this.#afterMs) stuck ??= task;
+    }
+    const key = stuck === undefined ? undefined : taskKey(stuck.vertexId, stuck.subtaskIndex);
+    const isNews = key !== undefined && key !== this.#told;
+    this.#told = key;
+    if (!isNews || stuck?.status === undefined) return undefined;
+    const minutes = Math.round(this.#afterMs / 6_000) / 10;
+    const { vertexName, subtaskIndex, parallelism, status } = stuck;
+    const which = parallelism > 1 ? ` (subtask ${subtaskIndex} of ${parallelism})` : "";
+    return `The watermark of ${vertexName}${which} has stood at ${timeText(status.outputWatermark)} for ${minutes} min although input is waiting: ${reason(status)}.`;
+  }
+}
+
+function hasWork({ queuedBytes, bundleAgeMs, holdKind }: TaskStatus): boolean {
+  return queuedBytes > 0 || bundleAgeMs > 0 || holdKind === "side input";
+}
+
+function reason({ holdKind, holdTransform, bundleAgeMs, queuedBytes }: TaskStatus): string {
+  const queued = `${queuedBytes} bytes of input wait`;
+  if (holdKind === "side input") return `main input waits for a side input${holdTransform && ` of ${holdTransform}`}`;
+  if (holdKind !== "") return `held by ${holdKind}${holdTransform && ` of ${holdTransform}`}; ${queued}`;
+  if (bundleAgeMs > 0) return `a bundle has run for ${Math.round(bundleAgeMs / 1000)} s or more; ${queued}`;
+  return queued;
+}
+
+/** Beyond what a Date can hold are Beam's extremes. */
+function timeText(ms: number): string {
+  if (Math.abs(ms) <= 8.64e15) return new Date(ms).toISOString();
+  return ms < 0 ? "the beginning of time" : "the end of time";
+}
