@@ -2,6 +2,7 @@
 
     python conformance/run.py --plan ci
     python conformance/run.py --suites fn_api,window --environment LOOPBACK --mode batch --workers 2
+    python conformance/run.py --suites go,typescript          (needs Go; packages come from their registries)
     python conformance/run.py --suites fn_api --endpoint localhost:8073 --target Prism --no-known-failures
 
 Starts `weir serve` for each cell unless `--endpoint` is given. The exit code is 1 if a test failed that is not
@@ -21,7 +22,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'test', 'support'))
 
+import go_suite  # noqa: E402
 import report  # noqa: E402
+import typescript_suite  # noqa: E402
 from known_failures import KnownFailures  # noqa: E402
 from run_suite import run_suite  # noqa: E402
 from suites import PLANS, SUITES, Cell  # noqa: E402
@@ -119,9 +122,14 @@ def run_cell(cell, arguments, known):
           not any('::%s::' % class_name in pattern for class_name in suite.exclude_classes)
       ]
       started = time.monotonic()
-      records = run_suite(
-          suite, settings, directory, environment, hanging, arguments.filter,
-          alive=lambda: server is None or server.process.poll() is None)
+      alive = lambda: server is None or server.process.poll() is None  # noqa: E731
+      sdks = os.path.join(REPOSITORY, '.cache', 'sdks')
+      if suite.sdk == 'go':
+        records = go_suite.run_suite(suite, settings, directory, sdks, arguments.filter, alive, hanging)
+      elif suite.sdk == 'typescript':
+        records = typescript_suite.run_suite(suite, settings, directory, sdks, child_environment(), arguments.filter)
+      else:
+        records = run_suite(suite, settings, directory, environment, hanging, arguments.filter, alive)
       records += [{'test': test, 'outcome': 'not run', 'jobs': 0, 'seconds': 0} for test in hanging]
       judged = [(record, *report.judge(suite, record, cell, known)) for record in records]
       report.write_junit(os.path.join(junit, '%s-%s.xml' % (slug, name)), suite, cell, judged)

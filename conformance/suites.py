@@ -16,6 +16,8 @@ class Suite:
   only: tuple = None
   exclude_classes: tuple = ()
   limit_seconds: int = 60
+  # Whose tests they are. Those of other SDKs have a module that runs them: go_suite, typescript_suite.
+  sdk: str = 'python'
 
 
 VALIDATES_RUNNER_FILES = (
@@ -59,6 +61,8 @@ SUITES = {
         Suite('io', (
             'io/textio_test.py', 'io/avroio_test.py', 'io/parquetio_test.py', 'io/tfrecordio_test.py',
             'io/fileio_test.py', 'io/iobase_test.py')),
+        Suite('go', (), limit_seconds=40, sdk='go'),
+        Suite('typescript', (), limit_seconds=20, sdk='typescript'),
     )
 }
 

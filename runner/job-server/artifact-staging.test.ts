@@ -66,6 +66,29 @@ function fileArtifact(path: string, stagedName: string, sha256 = ""): ArtifactSp
   };
 }
 
+test("a client with nothing to stage gets headers, then the end", async (t) => {
+  const { staging, stagingClient } = await openServices(t);
+  staging.register("token", new Map([["env", []]]));
+  const open = stagingClient["reverseArtifactRetrievalService"] as () => grpc.ClientDuplexStream<
+    ArtifactResponseWrapper,
+    ArtifactRequestWrapper
+  >;
+  const stream = open.call(stagingClient);
+  const seen: string[] = [];
+  stream.on("metadata", () => seen.push("headers"));
+  const ended = new Promise<void>((resolve) => {
+    stream.on("status", ({ code }: grpc.StatusObject) => {
+      seen.push(`status ${code}`);
+      resolve();
+    });
+  });
+  stream.resume();
+  stream.write({ stagingToken: "token", isLast: false, response: undefined });
+  await ended;
+  t.deepEqual(seen, ["headers", "status 0"]);
+  t.deepEqual(await staging.stagedDependencies("token"), new Map([["env", []]]));
+});
+
 /** Answers as Python's offer_artifacts does, until the server ends the stream. @returns the paths asked for. */
 function offer(
   client: Client,

@@ -6,7 +6,7 @@
  * token and then answers our requests, one at a time. We end the stream when we have everything (the TypeScript SDK
  * waits for that), or with a status that says what is wrong.
  */
-import type * as grpc from "@grpc/grpc-js";
+import * as grpc from "@grpc/grpc-js";
 import {
   type ArtifactRequestWrapper,
   type ArtifactResponseWrapper,
@@ -92,6 +92,8 @@ export class ArtifactStaging {
   async #serve(call: StagingCall): Promise<void> {
     // A cut stream shows itself in the iterator; without a listener it would be an uncaught error.
     call.on("error", () => undefined);
+    // Where nothing is to be staged the answer would be trailers alone, and the TypeScript SDK waits for headers forever.
+    call.sendMetadata(new grpc.Metadata());
     const responses = new ResponseReader(call);
     const token = (await responses.next()).stagingToken;
     const session = this.#sessions.get(token);
