@@ -21,6 +21,7 @@ import { explainPlan } from "./graph/explain-plan.ts";
 import {
   attachJob,
   cancelJob,
+  drainJob,
   explainUnavailable,
   listJobs,
   openJobClient,
@@ -318,6 +319,11 @@ export async function runCli(args: readonly string[]): Promise<void> {
     .description("Cancel a job.")
     .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
       print(await withJobClient(jobEndpoint, (client) => cancelJob(client, job))),
+    );
+  addJobEndpoint(program.command("drain <job>"))
+    .description("End a streaming job's sources; it ends when what they have read is processed.")
+    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
+      print(await withJobClient(jobEndpoint, (client) => drainJob(client, job))),
     );
   program
     .command("boot")
