@@ -29,6 +29,9 @@ export interface WorkerMessage {
     | //
     /** A TestStream's task has moved processing time: the job server tells all workers of the job. */
     { $case: "setProcessingTime"; value: SetProcessingTime }
+    | //
+    /** The answer to SplitTask. */
+    { $case: "taskSplit"; value: TaskSplit }
     | undefined;
 }
 
@@ -134,6 +137,7 @@ export interface CoordinatorMessage {
     | { $case: "triggerCheckpoint"; value: TriggerCheckpoint }
     | { $case: "checkpointEnd"; value: CheckpointEnd }
     | { $case: "drainJob"; value: DrainJob }
+    | { $case: "splitTask"; value: SplitTask }
     | undefined;
 }
 
@@ -194,6 +198,24 @@ export interface DeployTask_OutputPartitionsEntry {
 export interface CancelTask {
   jobId: string;
   taskAttemptId: string;
+}
+
+/** Other workers are idle: what could the attempt give away? */
+export interface SplitTask {
+  jobId: string;
+  taskAttemptId: string;
+}
+
+/**
+ * Input that the attempt will not process itself, sealed as a dataset of one partition, by the attempt. It counts
+ * only as long as the attempt does.
+ */
+export interface TaskSplit {
+  jobId: string;
+  taskAttemptId: string;
+  /** Empty: nothing could be given away, now. */
+  datasetId: string;
+  partition: SealedPartition | undefined;
 }
 
 /** These attempts' datasets will not be read again. */
@@ -405,6 +427,9 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "setProcessingTime":
         SetProcessingTime.encode(message.message.value, writer.uint32(82).fork()).join();
         break;
+      case "taskSplit":
+        TaskSplit.encode(message.message.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -502,6 +527,14 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
             message.message = { $case: "setProcessingTime", value: SetProcessingTime.decode(reader, reader.uint32()) };
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.message = { $case: "taskSplit", value: TaskSplit.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -577,6 +610,12 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "setProcessingTime": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "setProcessingTime", value: SetProcessingTime.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "taskSplit": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "taskSplit", value: TaskSplit.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1446,6 +1485,9 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       case "drainJob":
         DrainJob.encode(message.message.value, writer.uint32(122).fork()).join();
         break;
+      case "splitTask":
+        SplitTask.encode(message.message.value, writer.uint32(130).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1583,6 +1625,14 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
             message.message = { $case: "drainJob", value: DrainJob.decode(reader, reader.uint32()) };
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.message = { $case: "splitTask", value: SplitTask.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1685,6 +1735,12 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       case "drainJob": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "drainJob", value: DrainJob.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "splitTask": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "splitTask", value: SplitTask.fromPartial(object.message.value) };
         }
         break;
       }
@@ -2367,6 +2423,166 @@ export const CancelTask: MessageFns<CancelTask> = {
     const message = createBaseCancelTask();
     message.jobId = object.jobId ?? "";
     message.taskAttemptId = object.taskAttemptId ?? "";
+    return message;
+  },
+};
+
+function createBaseSplitTask(): SplitTask {
+  return { jobId: "", taskAttemptId: "" };
+}
+
+export const SplitTask: MessageFns<SplitTask> = {
+  encode(message: SplitTask, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.taskAttemptId !== "") {
+      writer.uint32(18).string(message.taskAttemptId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SplitTask {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSplitTask();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.taskAttemptId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SplitTask>, I>>(base?: I): SplitTask {
+    return SplitTask.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SplitTask>, I>>(object: I): SplitTask {
+    const message = createBaseSplitTask();
+    message.jobId = object.jobId ?? "";
+    message.taskAttemptId = object.taskAttemptId ?? "";
+    return message;
+  },
+};
+
+function createBaseTaskSplit(): TaskSplit {
+  return { jobId: "", taskAttemptId: "", datasetId: "", partition: undefined };
+}
+
+export const TaskSplit: MessageFns<TaskSplit> = {
+  encode(message: TaskSplit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.taskAttemptId !== "") {
+      writer.uint32(18).string(message.taskAttemptId);
+    }
+    if (message.datasetId !== "") {
+      writer.uint32(26).string(message.datasetId);
+    }
+    if (message.partition !== undefined) {
+      SealedPartition.encode(message.partition, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TaskSplit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTaskSplit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.taskAttemptId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.datasetId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.partition = SealedPartition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TaskSplit>, I>>(base?: I): TaskSplit {
+    return TaskSplit.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TaskSplit>, I>>(object: I): TaskSplit {
+    const message = createBaseTaskSplit();
+    message.jobId = object.jobId ?? "";
+    message.taskAttemptId = object.taskAttemptId ?? "";
+    message.datasetId = object.datasetId ?? "";
+    message.partition = (object.partition !== undefined && object.partition !== null)
+      ? SealedPartition.fromPartial(object.partition)
+      : undefined;
     return message;
   },
 };

@@ -2,18 +2,20 @@ import test from "ava";
 import { TaskStateChange_State, type TaskFailure, type TaskStateChange } from "../../proto/gen/worker.ts";
 import { silentLog } from "../base/log.ts";
 import type { DatasetId } from "../base/ids.ts";
-import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import type { ExecutableStageSpec, ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
 import { BlockingExecution } from "./blocking-execution.ts";
 import type { JobOutcome } from "./job-executor.ts";
 import { dataset, type FakeWorker, FakeWorkers, graphOf, ManualClock, RecordingObserver } from "./streaming-fixture.ts";
 import { runOf, settle, vertex } from "./streaming-fixture.ts";
 
+const STAGE = { sideInputs: [], sinks: [] } as unknown as ExecutableStageSpec;
+
 /** impulse a → (hash) b → (hash) c */
-function chain(): ExecutionGraph {
+function chain(more: Partial<VertexSpec> = { singleton: true }): ExecutionGraph {
   const writes = (id: string, head: "impulse" | "read", inputs: string[], outputs: string[]) => ({
     ...vertex(id, head, inputs),
     headOutputs: outputs as DatasetId[],
-    singleton: true,
+    ...(head === "read" ? more : {}),
   });
   return graphOf(
     [writes("a", "impulse", [], ["ab"]), writes("b", "read", ["ab"], ["bc"]), writes("c", "read", ["bc"], [])],
@@ -21,11 +23,11 @@ function chain(): ExecutionGraph {
   );
 }
 
-function start(workers: FakeWorkers, options: Record<string, unknown> = {}) {
+function start(workers: FakeWorkers, options: Record<string, unknown> = {}, graph = chain()) {
   const clock = new ManualClock();
   const observer = new RecordingObserver();
-  const init = { registry: workers, defaultParallelism: 1, workerWaitMs: 60_000, clock, log: silentLog() };
-  const execution = new BlockingExecution(init, runOf(chain(), { streaming: false, ...options }), observer);
+  const init = { registry: workers, defaultParallelism: 2, workerWaitMs: 60_000, clock, log: silentLog() };
+  const execution = new BlockingExecution(init, runOf(graph, { streaming: false, ...options }), observer);
   let outcome: JobOutcome | undefined;
   const ended = execution.run().then((result) => (outcome = result));
   return { clock, observer, ended, outcome: () => outcome };
@@ -156,4 +158,53 @@ test("a job that ends leaves no timer behind", async (t) => {
   tell(workers, workers.workers[0] as FakeWorker, failed("gone", { environmentLost: true }));
   await ended;
   t.is(clock.sleeping, 0);
+});
+
+test("an idle worker helps a task that takes long, with what that gives away", async (t) => {
+  const workers = new FakeWorkers("w0", "w1");
+  const { ended, clock } = start(workers, {}, chain({ stage: STAGE }));
+  const [first] = workers.workers.filter((worker) => lastTask(worker) !== undefined) as [FakeWorker];
+  const [second] = workers.workers.filter((worker) => worker !== first) as [FakeWorker];
+  tell(workers, first, {});
+  const slow = lastTask(first);
+  t.is(slow?.vertexId, "b");
+  await clock.advance(2_000);
+  t.deepEqual(first.all("splitTask"), [], "not worth it yet");
+  await clock.advance(60_000);
+  const request = { jobId: "job-1", taskAttemptId: slow?.taskAttemptId ?? "" };
+  t.deepEqual(first.all("splitTask"), [request], "one question at a time");
+  const partition = { index: 0, byteLength: 3n, elementCount: 2n, restrictionSize: 0 };
+  workers.hear(first, { $case: "taskSplit", value: { ...request, datasetId: "given", partition } });
+  const helping = lastTask(second);
+  t.is(helping?.vertexId, "b");
+  t.like(helping?.mainInput, [{ datasetId: "given", taskAttemptId: request.taskAttemptId, exchangeAddress: "w0:1" }]);
+  await clock.advance(60_000);
+  t.is(first.all("splitTask").length, 1, "nobody is idle");
+  tell(workers, first, {});
+  t.is(lastTask(first), slow, "the stage has not ended");
+  tell(workers, second, {});
+  t.is(lastTask(first)?.vertexId, "c");
+  tell(workers, first, {});
+  t.deepEqual(await ended, { kind: "done" });
+});
+
+test("a task that has nothing to give is asked less and less often; nobody is asked where no worker is idle", async (t) => {
+  const workers = new FakeWorkers("w0", "w1");
+  const { clock, ended } = start(workers, {}, chain({ stage: STAGE }));
+  const [first] = workers.workers.filter((worker) => lastTask(worker) !== undefined) as [FakeWorker];
+  tell(workers, first, {});
+  const told = first.onTold;
+  first.onTold = (message) => {
+    if (message.$case === "splitTask")
+      workers.hear(first, { $case: "taskSplit", value: { ...message.value, datasetId: "", partition: undefined } });
+    else told?.(message);
+  };
+  await clock.advance(20_000);
+  const asked = first.all("splitTask").length;
+  t.true(asked >= 2 && asked <= 4, `asked ${asked} times`);
+  workers.lose(workers.workers.find((worker) => worker !== first) as FakeWorker);
+  await clock.advance(120_000);
+  t.is(first.all("splitTask").length, asked);
+  for (let at = 0; at < 2; at++) tell(workers, first, {});
+  t.deepEqual(await ended, { kind: "done" });
 });

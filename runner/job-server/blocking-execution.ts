@@ -7,6 +7,7 @@
  */
 import {
   type TaskFailure,
+  type TaskSplit,
   type TaskStateChange,
   TaskStateChange_State,
   type WorkerMessage,
@@ -21,6 +22,7 @@ import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
+import { SplitRequests } from "./split-requests.ts";
 import { choosePlacement } from "./task-placement.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
 
@@ -36,6 +38,8 @@ export interface BlockingExecutionInit {
 
 /** Input bytes of a subtask before a second harness is worth its start. */
 const BYTES_PER_SUBTASK = 16 * 1024 * 1024;
+/** How often idle workers are looked for. */
+const SPLIT_CHECK_MS = 1_000;
 /** Of a job that does not say how often it may be restarted. */
 const MAX_TASK_ATTEMPTS = 4;
 
@@ -49,6 +53,7 @@ export class BlockingExecution implements Execution, WorkerListener {
   readonly #workers: JobWorkers;
   readonly #metrics: BlockingMetrics;
   readonly #abort = new AbortController();
+  readonly #splits = new SplitRequests();
   /** Set where the user has said how often: then it counts every failure, those of the pipeline too, as in Flink. */
   readonly #restarts: RestartStrategy | undefined;
   /** Nothing is started while a restart waits for its time. */
@@ -85,6 +90,7 @@ export class BlockingExecution implements Execution, WorkerListener {
       (message) => this.end({ kind: "failed", message }),
       () => undefined,
     );
+    this.#splitForIdleWorkers().catch(() => undefined);
     this.#advance();
     const outcome = await this.#outcome.promise;
     this.#abort.abort();
@@ -123,6 +129,7 @@ export class BlockingExecution implements Execution, WorkerListener {
   #deploy(task: PlannedTask, worker: RegisteredWorker): void {
     this.#workers.open(worker);
     this.#schedule.started(task, worker.workerId);
+    this.#splits.started(task.attemptId, this.#init.clock.monotonicMs());
     this.#init.log.debug({ job: this.#run.jobId, task: task.attemptId, worker: worker.workerId }, task.vertex.name);
     worker.send({
       $case: "deployTask",
@@ -150,6 +157,41 @@ export class BlockingExecution implements Execution, WorkerListener {
       byteLength: BigInt(input.byteLength),
       elementCount: BigInt(input.elementCount),
     };
+  }
+
+  /** A worker without a task of the job, when there is no other to run, helps a task that takes long. */
+  async #splitForIdleWorkers(): Promise<void> {
+    const { clock, registry } = this.#init;
+    for (;;) {
+      await clock.sleep(SPLIT_CHECK_MS, this.#abort.signal);
+      const running = this.#schedule.running();
+      const busy = new Set(running.map(({ workerId }) => workerId));
+      const idle = registry.workers.filter(({ workerId }) => !busy.has(workerId)).length;
+      this.#splits.keep((attemptId) => this.#schedule.isRunning(attemptId));
+      if (idle === 0 || this.#pauses > 0) continue;
+      const asked = this.#splits.choose(clock.monotonicMs(), idle, (id) => this.#schedule.isSplittable(id));
+      for (const taskAttemptId of asked) {
+        const workerId = running.find(({ attemptId }) => attemptId === taskAttemptId)?.workerId;
+        const worker = registry.workers.find((candidate) => candidate.workerId === workerId);
+        worker?.send({ $case: "splitTask", value: { jobId: this.#run.jobId, taskAttemptId } });
+      }
+    }
+  }
+
+  #onSplit(worker: RegisteredWorker, { taskAttemptId, datasetId, partition }: TaskSplit): void {
+    const attemptId = taskAttemptId as TaskAttemptId;
+    this.#splits.answered(attemptId, partition !== undefined, this.#init.clock.monotonicMs());
+    if (this.#ended || partition === undefined) return;
+    const counts = this.#schedule.split(attemptId, {
+      datasetId: datasetId as DatasetId,
+      attemptId,
+      workerId: worker.workerId,
+      index: partition.index,
+      byteLength: Number(partition.byteLength),
+      elementCount: Number(partition.elementCount),
+    });
+    this.#init.log.debug({ job: this.#run.jobId, task: attemptId, counts }, "a task has given input away");
+    this.#advance();
   }
 
   #release(attemptIds: readonly TaskAttemptId[]): void {
@@ -224,6 +266,9 @@ export class BlockingExecution implements Execution, WorkerListener {
     switch (message.$case) {
       case "taskState":
         if (message.value.jobId === this.#run.jobId) this.#onTaskState(message.value);
+        break;
+      case "taskSplit":
+        if (message.value.jobId === this.#run.jobId) this.#onSplit(worker, message.value);
         break;
       case "metrics":
         if (message.value.jobId === this.#run.jobId) this.#metrics.told(message.value);

@@ -76,6 +76,7 @@ function cancelled(message: string): WeirError {
 }
 
 interface RunningTask {
+  readonly runner: TaskRunner;
   readonly abort: AbortController;
   readonly done: Promise<unknown>;
 }
@@ -142,12 +143,28 @@ export class WorkerJob {
     const tell = () => onMetrics(runner.committed, runner.attempted);
     const runner: TaskRunner = new TaskRunner(this.#taskEnvironment(task), task, abort.signal, tell);
     const done = runner.run().finally(tell);
-    this.#tasks.set(task.attemptId, { abort, done: done.catch(() => undefined) });
+    this.#tasks.set(task.attemptId, { runner, abort, done: done.catch(() => undefined) });
     try {
       return await done;
     } finally {
       this.#tasks.delete(task.attemptId);
     }
+  }
+
+  /** Lets the attempt give input away, if it can, and tells the job server. */
+  async splitTask(attemptId: TaskAttemptId): Promise<void> {
+    const ids = { jobId: this.#init.description.jobId, taskAttemptId: attemptId };
+    const { send } = this.#init;
+    const hasGiven = await this.#tasks.get(attemptId)?.runner.giveAway((datasetId, { index, ...sealed }) => {
+      const partition = {
+        index,
+        byteLength: BigInt(sealed.byteLength),
+        elementCount: BigInt(sealed.elementCount),
+        restrictionSize: 0,
+      };
+      send({ $case: "taskSplit", value: { ...ids, datasetId, partition } });
+    });
+    if (hasGiven !== true) send({ $case: "taskSplit", value: { ...ids, datasetId: "", partition: undefined } });
   }
 
   /** Stops the attempt; its run rejects. Does not wait. */

@@ -216,6 +216,9 @@ export class Worker {
       case "cancelTask":
         this.#jobs.get(message.value.jobId as JobId)?.cancel(message.value.taskAttemptId as TaskAttemptId);
         break;
+      case "splitTask":
+        void this.#jobs.get(message.value.jobId as JobId)?.splitTask(message.value.taskAttemptId as TaskAttemptId);
+        break;
       case "releaseDatasets":
         for (const attemptId of message.value.taskAttemptIds)
           void this.#store?.releaseAttempt(message.value.jobId as JobId, attemptId as TaskAttemptId);

@@ -1,6 +1,7 @@
 import test from "ava";
 import { Elements, type InstructionRequest, type InstructionResponse } from "../../../proto/gen/beam_fn_api.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
+import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { HarnessId } from "../../base/ids.ts";
 import { silentLog } from "../../base/log.ts";
@@ -36,7 +37,10 @@ async function settle(): Promise<void> {
 }
 
 /** A stage over a harness whose bundles run until they are ended; time passes when it is told to. */
-function openStage(answer: (request: InstructionBody) => Response | { readonly error: string } | undefined) {
+function openStage(
+  answer: (request: InstructionBody) => Response | { readonly error: string } | undefined,
+  input: { readonly chunks: number; readonly failsAfter?: number } = { chunks: 1 },
+) {
   let nowMs = 0;
   let sleepers: { readonly atMs: number; readonly wake: () => void }[] = [];
   const clock: Clock = {
@@ -91,6 +95,7 @@ function openStage(answer: (request: InstructionBody) => Response | { readonly e
       skip: (_bytes, position) => position + 1,
     },
     lanes: [{ harness: () => Promise.resolve(connection) }],
+    inputElements: 4 * input.chunks,
     output: {
       begin: () => {
         const held: number[] = [];
@@ -107,7 +112,7 @@ function openStage(answer: (request: InstructionBody) => Response | { readonly e
     onProgress: () => void told++,
     limits: {
       maxBundleBytes: 1024,
-      maxBundleElements: 100,
+      maxBundleElements: 4,
       maxBundleAttempts: 2,
       splitAfterMs: 1e9,
       superviseMs: 1_000,
@@ -119,7 +124,10 @@ function openStage(answer: (request: InstructionBody) => Response | { readonly e
   });
   const done = executor.run(
     (async function* () {
-      yield { data: Uint8Array.of(1, 2, 3, 4), elementCount: 4 };
+      for (let at = 0; at < input.chunks; at++) {
+        if (at === input.failsAfter) throw new Error("the input is lost");
+        yield { data: Uint8Array.of(1, 2, 3, 4), elementCount: 4 };
+      }
     })(),
   );
   done.catch(() => undefined);
@@ -205,4 +213,73 @@ test("a bundle that has had its time gives back what it has not begun, once, and
     [1, 2],
     [3, 4],
   ]);
+});
+
+const HALF: Response = {
+  $case: "processBundleSplit",
+  value: {
+    primaryRoots: [],
+    residualRoots: [],
+    channelSplits: [{ transformId: SOURCE, lastPrimaryElement: 1n, firstResidualElement: 2n }],
+  },
+};
+
+test("what a running bundle gives away for others is not run here, and the stage does not end before it is handed on", async (t) => {
+  const stage = openStage((request) => (request.$case === "processBundleSplit" ? HALF : undefined));
+  await settle();
+  const given: number[] = [];
+  const handed = Promise.withResolvers<void>();
+  const giving = stage.executor.giveAway(async (chunks) => {
+    given.push(...chunks.flatMap((chunk) => [...chunk.data]));
+    await handed.promise;
+  });
+  await settle();
+  t.deepEqual(given, [3, 4]);
+  let isDone = false;
+  void stage.done.then(() => (isDone = true));
+  await stage.end(2);
+  t.deepEqual(stage.committed, [[1, 2]]);
+  t.false(isDone);
+  handed.resolve();
+  t.true(await giving);
+  await stage.done;
+  t.deepEqual(stage.committed, [[1, 2]]);
+  t.false(await stage.executor.giveAway(() => Promise.reject(new Error("asked in vain"))));
+});
+
+test("what cannot be handed on runs here after all", async (t) => {
+  const stage = openStage((request) => (request.$case === "processBundleSplit" ? HALF : undefined));
+  await settle();
+  t.false(await stage.executor.giveAway(() => Promise.reject(new Error("disk full"))));
+  await stage.end(2);
+  await stage.end(2);
+  await stage.done;
+  t.deepEqual(stage.committed.flat(), [1, 2, 3, 4]);
+});
+
+test("input that was not begun is given away first, half of it", async (t) => {
+  const stage = openStage(() => undefined, { chunks: 9 });
+  await settle();
+  const given: number[][] = [];
+  const hand = (chunks: readonly Chunk[]) => {
+    given.push(chunks.flatMap((chunk) => [...chunk.data]));
+    return Promise.resolve();
+  };
+  // The first bundle runs, and eight of the nine are left.
+  t.true(await stage.executor.giveAway(hand));
+  t.deepEqual(
+    given.map((data) => data.length),
+    [16],
+  );
+  t.false(stage.asked.includes("processBundleSplit"));
+  for (let bundle = 0; bundle < 5; bundle++) await stage.end(4);
+  await stage.done;
+  t.is(stage.committed.flat().length + given.flat().length, 36);
+});
+
+test("input that cannot be read fails the stage, also when it was to be given away", async (t) => {
+  const stage = openStage(() => undefined, { chunks: 9, failsAfter: 3 });
+  await settle();
+  t.false(await stage.executor.giveAway(() => Promise.resolve()));
+  await t.throwsAsync(stage.done, { message: "the input is lost" });
 });

@@ -160,6 +160,7 @@ function executorFor(
       skip: (_bytes, position) => position + 1,
     },
     lanes: [{ harness: () => Promise.resolve(harness()) }],
+    inputElements: 0,
     output,
     onState: () => ({ kind: "clear" }),
     onCommitted: () => undefined,

@@ -41,6 +41,8 @@ export interface StageExecutorInit {
   readonly stageName: string;
   readonly plan: BundlePlan;
   readonly lanes: readonly HarnessLane[];
+  /** Of the whole input. */
+  readonly inputElements: number;
   readonly output: StageOutput;
   readonly onState: (request: StateRequest) => Promise<StateReply> | StateReply;
   /** Metrics of an attempt that committed. */
@@ -76,6 +78,7 @@ export class StageExecutor {
   readonly #running = new Set<RunningBundle>();
   #source: AsyncIterator<BundleInput> | undefined;
   #sourceEnded = false;
+  #pulledElements = 0;
   /** Lanes with a bundle, whether its harness is there yet or not: each may still give input back. */
   #busyLanes = 0;
   #pulling: Promise<void> = Promise.resolve();
@@ -181,6 +184,7 @@ export class StageExecutor {
         this.#sourceEnded = true;
         return undefined;
       }
+      this.#pulledElements += next.value.elementCount;
       return next.value;
     });
     this.#pulling = pull.then(
@@ -224,14 +228,73 @@ export class StageExecutor {
 
   /** What the bundle gives back is uncommitted input at once. @returns false when it gave nothing */
   async #split(running: RunningBundle, fractionOfRemainder: number): Promise<boolean> {
-    const split = await running.attempt.split(fractionOfRemainder);
-    if (split === undefined) return false;
-    const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
-    if (roots.length > 0) this.#returned.push(bundleInputOf(roots));
-    if (split.residualChannel.elementCount > 0) this.#returned.push(split.residualChannel);
-    this.#init.log.debug({ bundle: running.attempt.instructionId, fractionOfRemainder }, "split a bundle");
+    const inputs = await this.#splitOff(running, fractionOfRemainder);
+    this.#returned.push(...inputs);
     this.#notify();
-    return true;
+    return inputs.length > 0;
+  }
+
+  async #splitOff(running: RunningBundle, fractionOfRemainder: number): Promise<BundleInput[]> {
+    const split = await running.attempt.split(fractionOfRemainder);
+    if (split === undefined) return [];
+    this.#init.log.debug({ bundle: running.attempt.instructionId, fractionOfRemainder }, "split a bundle");
+    const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
+    return [bundleInputOf(roots), split.residualChannel].filter(({ elementCount }) => elementCount > 0);
+  }
+
+  /**
+   * Hands part of what is left to others. While `hand` runs, the stage does not end; when it fails, the input is this
+   * stage's again. @returns false when there is nothing to give, now
+   */
+  async giveAway(hand: (chunks: readonly Chunk[]) => Promise<void>): Promise<boolean> {
+    if (this.#source === undefined || this.#signal.aborted) return false;
+    let given: BundleInput[] = [];
+    this.#busyLanes++;
+    try {
+      given = await this.#takeForOthers();
+      if (given.length === 0) return false;
+      await hand(given.flatMap(({ chunks }) => chunks));
+      return true;
+    } catch (failure) {
+      this.#returned.push(...given);
+      this.#init.log.debug({ err: failure }, "no input could be given away");
+      return false;
+    } finally {
+      this.#busyLanes--;
+      this.#notify();
+    }
+  }
+
+  /** Half of what waits here, else of what was not read yet, else of a running bundle. */
+  async #takeForOthers(): Promise<BundleInput[]> {
+    const now = this.#init.clock.nowMs();
+    const waiting = this.#returned.filter((input) => input.notBeforeMs <= now);
+    const taken: BundleInput[] = waiting.slice(Math.floor(waiting.length / 2));
+    for (const input of taken) this.#returned.splice(this.#returned.indexOf(input), 1);
+    if (taken.length > 0) return taken;
+    const wanted = (this.#init.inputElements - this.#pulledElements) / 2;
+    let elements = 0;
+    let bytes = 0;
+    while (elements === 0 || (elements < wanted && bytes < this.#init.limits.maxBundleBytes)) {
+      // The stage must not take what cannot be read for the end.
+      const input = await this.#pull().catch((failure: unknown) => {
+        this.#failed.abort(failure);
+        throw failure;
+      });
+      if (input === undefined) break;
+      taken.push(input);
+      elements += input.elementCount;
+      bytes += input.byteLength;
+    }
+    if (taken.length > 0) return taken;
+    const slowest = [...this.#running].find((running) => !running.splitting);
+    if (slowest === undefined) return [];
+    slowest.splitting = true;
+    try {
+      return await this.#splitOff(slowest, 0.5);
+    } finally {
+      slowest.splitting = false;
+    }
   }
 
   async #runBundle(lane: HarnessLane, first: BundleInput): Promise<void> {

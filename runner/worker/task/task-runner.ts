@@ -74,6 +74,8 @@ export class TaskRunner {
   /** Of failed bundles, as far as they had told. */
   readonly #failed = new MonitoringInfoSet();
   #executor: StageExecutor | undefined;
+  /** Input that others process. */
+  readonly #given: DatasetWriter[] = [];
 
   /** @param onProgress `attempted` has changed without a bundle's end */
   constructor(environment: TaskEnvironment, task: TaskDeployment, signal: AbortSignal, onProgress: () => void) {
@@ -92,6 +94,26 @@ export class TaskRunner {
     attempted.mergeAll(this.#failed);
     for (const info of running) attempted.merge(info);
     return attempted;
+  }
+
+  /**
+   * Seals part of what is left of the input for another task, as a dataset of its own, and tells of it before
+   * anything else happens. @returns false when there is nothing to give, now
+   */
+  async giveAway(tell: (datasetId: DatasetId, partition: SealedPartition) => void): Promise<boolean> {
+    const { vertex, attemptId } = this.#task;
+    // A group belongs to the table that made it.
+    if (vertex.head.kind !== "read" || this.#executor === undefined) return false;
+    return this.#executor.giveAway(async (chunks) => {
+      const datasetId = `${vertex.id}.given-away.${this.#given.length}` as DatasetId;
+      const writer = this.#environment.openDataset(datasetId, attemptId, 1);
+      this.#given.push(writer);
+      const segment = writer.beginSegment();
+      for (const chunk of chunks) await segment.append(0, chunk);
+      this.#signal.throwIfAborted();
+      segment.commit();
+      tell(datasetId, present(writer.seal()[0], "the only partition"));
+    });
   }
 
   /** @throws WeirError (LostPartitionError for lost input); all outputs have been discarded then. */
@@ -119,7 +141,7 @@ export class TaskRunner {
       }
       return { sealed: outputs.seal() };
     } catch (failure) {
-      await outputs.discard();
+      await Promise.all([outputs.discard(), ...this.#given.map((writer) => writer.discard())]);
       throw failure;
     } finally {
       await state?.close();
@@ -199,6 +221,7 @@ export class TaskRunner {
       lanes: Array.from({ length: laneCount }, (_, lane) => ({
         harness: (signal: AbortSignal) => this.#environment.harness(stage.environmentId, lane, signal),
       })),
+      inputElements: elements,
       output: outputs,
       onState: (request) => state.answer(request),
       onCommitted: (infos) => {
