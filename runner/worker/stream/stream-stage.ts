@@ -11,7 +11,7 @@ import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
-import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
+import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import type { BundlePlan } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
@@ -89,6 +89,8 @@ export class StreamStage {
   readonly #runner: BundleRunner;
   readonly #queue: StageQueue;
   #inputWatermark: Timestamp;
+  /** The input watermark up to which every timer has fired: those without a hold of their own are held by it. */
+  #firedWatermark: Timestamp;
   #running: RunningBundle | undefined;
   /** The watermark has moved: once no timer is eligible, expired windows are dropped. */
   #expirationDue = false;
@@ -100,6 +102,7 @@ export class StreamStage {
   constructor(init: StreamStageInit) {
     this.#init = init;
     this.#inputWatermark = init.inputWatermark;
+    this.#firedWatermark = MIN_TIMESTAMP;
     this.#queue = new StageQueue(init.plan.skip);
     this.#runner = new BundleRunner({
       stageName: init.stageName,
@@ -151,7 +154,7 @@ export class StreamStage {
   /** What the output watermark may be, and what keeps it there. */
   get outputWatermark(): { readonly timestamp: Timestamp; readonly heldBy: string } {
     const { residuals, timers, pushedBack } = this.#init;
-    let timestamp = this.#inputWatermark;
+    let timestamp = this.#firedWatermark;
     let heldBy = "";
     const hold = (at: Timestamp, by: string) => {
       if (at >= timestamp) return;
@@ -206,6 +209,7 @@ export class StreamStage {
       if (this.#init.output.isFull) return changed;
       let work = this.#nextTimers();
       if (work === undefined) {
+        this.#firedWatermark = this.#inputWatermark;
         this.#expireWindows();
         if (this.#startTruncation()) return true;
         work = this.#nextElements();
