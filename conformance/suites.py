@@ -61,7 +61,7 @@ SUITES = {
         Suite('io', (
             'io/textio_test.py', 'io/avroio_test.py', 'io/parquetio_test.py', 'io/tfrecordio_test.py',
             'io/fileio_test.py', 'io/iobase_test.py')),
-        Suite('go', (), limit_seconds=40, sdk='go'),
+        Suite('go', (), limit_seconds=90, sdk='go'),
         Suite('typescript', (), limit_seconds=20, sdk='typescript'),
     )
 }

@@ -3,8 +3,9 @@
  * element as its coder writes it alone, which says nothing about how it would be written inside a windowed value, or
  * where in it a key ends. So what leaves a TestStream is coded as length_prefix(payload's coder), a length and the
  * event's bytes whatever the coder, and an identity in an SDK (a Flatten with one input) decodes it and encodes it with
- * the PCollection's own coder.
+ * the PCollection's own coder. Go's own coder writes its length even where it stands alone: that length is taken off.
  */
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { TestStreamPayload } from "../../../proto/gen/beam_runner_api.ts";
 import { userError } from "../../base/errors.ts";
 import {
@@ -34,7 +35,8 @@ export function testStreamPayload(node: PlanNode): TestStreamPayload {
 }
 
 function frame(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
-  const { coderId } = testStreamPayload(node);
+  const decoded = testStreamPayload(node);
+  const { coderId } = decoded;
   const framed = coders.of(`${coderId}:framed`, CODER_URN.lengthPrefix, [coderId]);
   const outputs: Record<string, string> = {};
   const isRead = new Set(plan.nodes.flatMap((reader) => Object.values(reader.proto.inputs)));
@@ -59,7 +61,35 @@ function frame(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
     };
     return [makeNode(plan, `${node.id}/Decode/${tag}`, identity, "sdk")];
   });
-  return [makeNode(plan, node.id, { ...node.proto, outputs }), ...identities];
+  const payload =
+    coders.urn(coderId) === GO_CODER_URN
+      ? TestStreamPayload.encode(withoutLengths(node, decoded)).finish()
+      : (node.proto.spec?.payload ?? new Uint8Array());
+  const spec = { urn: URN.testStream, payload };
+  return [makeNode(plan, node.id, { ...node.proto, spec, outputs }), ...identities];
+}
+
+const GO_CODER_URN = "beam:go:coder:custom:v1";
+
+function withoutLengths(node: PlanNode, payload: TestStreamPayload): TestStreamPayload {
+  return {
+    ...payload,
+    events: payload.events.map(({ event }) => {
+      if (event?.$case !== "elementEvent") return { event };
+      const elements = event.value.elements.map((element) => ({
+        ...element,
+        encodedElement: withoutLength(node, element.encodedElement),
+      }));
+      return { event: { $case: "elementEvent", value: { ...event.value, elements } } };
+    }),
+  };
+}
+
+function withoutLength(node: PlanNode, encoded: Uint8Array): Uint8Array {
+  const reader = new BinaryReader(encoded);
+  const length = reader.uint32();
+  if (reader.pos + length === encoded.length) return encoded.subarray(reader.pos);
+  throw userError("INVALID_ARGUMENT", `An element of ${nameTransform(node.proto)} does not begin with its length.`);
 }
 
 /** The SDK that knows the coder: the one that reads the elements first, since the TestStream itself need not name it. */
