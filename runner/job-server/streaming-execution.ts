@@ -33,6 +33,8 @@ export interface StreamingExecutionInit {
   readonly workerWaitMs: number;
   /** Of all jobs that do not say where: a local directory. */
   readonly checkpointDirectory: string;
+  /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
+  readonly openCheckpoints?: (path: string) => CheckpointDirectory;
   /** A watermark that has not moved for so long while input waits is told of. Default: 5 minutes. */
   readonly stuckAfterMs?: number;
   readonly clock: Clock;
@@ -77,7 +79,8 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#restarts = new RestartStrategy(run.settings);
     const settings = run.settings.checkpoints;
     if (settings === undefined) return;
-    const directory = new CheckpointDirectory(join(settings.storageDirectory ?? init.checkpointDirectory, run.jobId));
+    const path = join(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
+    const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
     const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
     const onComplete = () => this.#restarts.progressed();
     const { clock, log } = init;

@@ -30,7 +30,7 @@ export interface ChannelSubscriptionInit {
   readonly id: ChannelId;
   readonly capacityBytes: number;
   readonly producer: ChannelProducer;
-  readonly connections: ExchangeConnections<ChannelExchangeStub>;
+  readonly connections: Pick<ExchangeConnections<ChannelExchangeStub>, "get" | "forget" | "isClosed">;
   readonly onLost: (failure: Error) => void;
   readonly clock: Clock;
 }

@@ -22,7 +22,15 @@ export interface StreamChannelsInit {
   readonly clock?: Clock;
   /** A subscriber waits so long for a producer that has not opened the channel; then it may ask again. */
   readonly producerWaitMs?: number;
+  /** Default: gRPC. */
+  readonly connections?: ChannelConnections;
 }
+
+/** How other workers' exchanges are reached. */
+export type ChannelConnections = Pick<
+  ExchangeConnections<ChannelExchangeStub>,
+  "get" | "forget" | "isClosed" | "close"
+>;
 
 /** Tasks of a job are deployed within seconds; the subscriber asks again for minutes. */
 const PRODUCER_WAIT_MS = 30_000;
@@ -45,7 +53,7 @@ export class StreamChannels implements Channels {
   readonly #workerId: string;
   readonly #clock: Clock;
   readonly #producerWaitMs: number;
-  readonly #connections = new ExchangeConnections<ChannelExchangeStub>(SERVICE, RAW_METHODS);
+  readonly #connections: ChannelConnections;
   readonly #fences = new AttemptFences();
   readonly #local = new Map<string, LocalChannel>();
   readonly #subscriptions = new Map<string, ChannelSubscription>();
@@ -57,6 +65,7 @@ export class StreamChannels implements Channels {
     this.#workerId = init.workerId;
     this.#clock = init.clock ?? systemClock;
     this.#producerWaitMs = init.producerWaitMs ?? PRODUCER_WAIT_MS;
+    this.#connections = init.connections ?? new ExchangeConnections<ChannelExchangeStub>(SERVICE, RAW_METHODS);
   }
 
   /** The service that other workers subscribe to; for the worker's exchange server. */

@@ -22,6 +22,9 @@ import { StreamTask } from "./stream-task.ts";
 import type { StreamTaskEnvironment } from "./stream-task-environment.ts";
 import type { TaskRows } from "./task-rows.ts";
 
+/** A task's rows and their snapshots, wherever they are stored. */
+export type TaskRowsPort = Pick<TaskRows, "table" | "relief" | "snapshot" | "close">;
+
 export interface StreamJobInit {
   readonly jobId: string;
   readonly channels: Channels;
@@ -48,7 +51,7 @@ export interface StreamJobInit {
     readonly checkpointDirectory: string;
     /** Tasks that share the worker's memory. */
     readonly taskCount: number;
-  }) => Promise<TaskRows>;
+  }) => Promise<TaskRowsPort>;
   readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
   /** What a task failed of was an environment that is gone for good. */
   readonly isEnvironmentLost: (failure: unknown) => boolean;
@@ -58,7 +61,7 @@ export interface StreamJobInit {
 
 interface RunningTask {
   readonly task: StreamTask;
-  readonly rows: TaskRows;
+  readonly rows: TaskRowsPort;
   readonly vertexId: string;
   readonly subtaskIndex: number;
   reportedActivity: number;
