@@ -1,7 +1,8 @@
 /**
  * The head of a TestStream: emits one event at a time, each when the job is quiet, which the job server finds out.
  *
- * The job's processing time is the TestStream's: it begins at the worker's time and moves by events only. After the
+ * The job's processing time is the TestStream's: it begins at 0 and moves by events only, as on Python's own runner, so
+ * that tests can set timers for absolute times. After the
  * last event all outputs' watermarks are at +∞. The position is a row, so that a restored task goes on with the event
  * that was next.
  * Source: TestStreamPayload of beam_runner_api.proto; times in it are milliseconds.
@@ -69,7 +70,7 @@ export class TestStreamHead {
   /** Emits the next event. */
   advance(): void {
     if (this.#ended || this.#isFetching) return;
-    if (this.#nowMs === undefined) this.#moveTime(this.#environment.clock.nowMs());
+    if (this.#nowMs === undefined) this.#moveTime(0);
     const next = this.#events.get(this.#position);
     if (!(next instanceof Promise)) {
       this.#emit(next);
