@@ -210,7 +210,7 @@ function stopRequested(watchStdin = false): Promise<string> {
   });
 }
 
-const EXIT_CODES: Readonly<Record<string, number>> = { DONE: 0, FAILED: 1, CANCELLED: 2 };
+const EXIT_CODES: Readonly<Record<string, number>> = { DONE: 0, DRAINED: 0, FAILED: 1, CANCELLED: 2 };
 
 async function withJobClient<Result>(endpoint: string, use: (client: JobClient) => Promise<Result>): Promise<Result> {
   const client = openJobClient(endpoint);
@@ -305,7 +305,7 @@ export async function runCli(args: readonly string[]): Promise<void> {
     .description("Print the execution graph of a pipeline proto.")
     .action(async (file: string) => void process.stdout.write(explainPlan(buildExecutionGraph(await readFile(file)))));
   addJobEndpoint(program.command("attach <job>"))
-    .description("Print a job's messages and wait for its end; exit code 0 DONE, 1 FAILED, 2 CANCELLED.")
+    .description("Print a job's messages and wait for its end; exit code 0 DONE or DRAINED, 1 FAILED, 2 CANCELLED.")
     .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) => {
       const state = await withJobClient(jobEndpoint, (client) => attachJob(client, job, print));
       process.exitCode = EXIT_CODES[state] ?? 1;
