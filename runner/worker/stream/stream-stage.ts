@@ -258,8 +258,10 @@ export class StreamStage {
     const { front } = this.#queue;
     if (front?.kind === "data") {
       this.#queue.shift();
+      const hold = front.released ? this.#queue.releasedHold : this.#inputWatermark;
       for (const element of elementsOf(front.chunk.data, this.#init.plan.skip))
-        residuals.add({ element, dueMs: 0, hold: this.#inputWatermark, truncated: false });
+        residuals.add({ element, dueMs: 0, hold, truncated: false });
+      if (front.released) this.#queue.committed(1);
     }
     const taken = residuals.takeUntruncated(MAX_RESTRICTIONS);
     if (taken === undefined) return false;
@@ -285,7 +287,6 @@ export class StreamStage {
     const { residuals, limits, plan, splittable, sideInputs, jobClock, pushedBack } = this.#init;
     const maxElements = splittable ? Math.min(MAX_RESTRICTIONS, limits.maxBundleElements) : limits.maxBundleElements;
     const due = residuals.takeDue(jobClock.nowMs(), maxElements);
-    const hold = Math.min(this.#inputWatermark, due?.hold ?? MAX_TIMESTAMP) as Timestamp;
     const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
     const divide = (chunk: Chunk): Chunk | undefined => {
       const divided = sideInputs?.divide(chunk);
@@ -299,6 +300,9 @@ export class StreamStage {
     );
     chunks.push(...taken.chunks);
     if (chunks.length === 0) return undefined;
+    // What waited for side inputs is older than the input watermark.
+    const released = taken.releasedCount > 0 ? this.#queue.releasedHold : MAX_TIMESTAMP;
+    const hold = Math.min(this.#inputWatermark, due?.hold ?? MAX_TIMESTAMP, released) as Timestamp;
     return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };
   }
 
