@@ -96,6 +96,7 @@ async function serve(flags: ServeFlags): Promise<void> {
             registry,
             defaultParallelism,
             workerWaitMs: WORKER_WAIT_MS,
+            localWorkerCount: flags.workers,
             checkpointDirectory: join(flags.dataDir ?? (data?.path as string), "checkpoints"),
             clock: systemClock,
             log,

@@ -60,7 +60,9 @@ test("a lost worker restarts everything on those that are left, and messages of 
   t.is(first.all("cancelStreamTasks")[0]?.executionAttempt, 1);
   t.regex(observer.texts[0] ?? "", /WARNING Worker w1 is lost \(it was killed\); the job restarts.*restart 1 of 3/);
   workers.tell(first, "FAILED", failure("its channel ended", false));
-  await clock.advance(500);
+  await clock.advance(2_499);
+  t.is(first.all("deployStreamTasks").length, 1);
+  await clock.advance(1);
   const deployed = first.all("deployStreamTasks").at(-1);
   t.deepEqual([deployed?.executionAttempt, deployed?.tasks.length], [2, 7]);
   t.is(first.all("openJob").length, 1);
@@ -71,13 +73,25 @@ test("a lost worker restarts everything on those that are left, and messages of 
   t.deepEqual(await ended, { kind: "done" });
 });
 
+test("a replacement of the lost worker gets its share again", async (t) => {
+  const workers = new FakeWorkers("w0", "w1");
+  const { clock } = start(workers, diamond(), { parallelism: 2 });
+  const [first, second] = workers.workers as [FakeWorker, FakeWorker];
+  workers.lose(second);
+  await clock.advance(1_000);
+  const third = workers.join("w2");
+  await settle();
+  t.is(first.all("deployStreamTasks").at(-1)?.tasks.length, 4);
+  t.is(third.all("deployStreamTasks").at(-1)?.tasks.length, 3);
+});
+
 test("a job that loses its worker again and again without getting further fails, and says why it may be", async (t) => {
   const workers = new FakeWorkers("w0");
   const { ended, clock, outcome } = start(workers);
   for (let attempt = 1; attempt <= 4; attempt++) {
     t.is(outcome(), undefined);
     workers.lose(workers.workers[0] as FakeWorker);
-    await clock.advance(500);
+    await clock.advance(2_500);
     workers.join(`w${attempt}`);
     await settle();
   }

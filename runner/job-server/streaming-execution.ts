@@ -31,6 +31,8 @@ export interface StreamingExecutionInit {
   readonly registry: WorkerDirectory;
   /** A job without any worker waits so long for one before it fails. */
   readonly workerWaitMs: number;
+  /** Workers that the server starts, and starts again, itself. */
+  readonly localWorkerCount?: number;
   /** Of all jobs that do not say where: a local directory. */
   readonly checkpointDirectory: string;
   /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
@@ -43,6 +45,8 @@ export interface StreamingExecutionInit {
 
 type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
 
+/** A local worker is there in about a second: worth waiting for, or its share stays with the others for good. */
+const MORE_WORKERS_WAIT_MS = 2_000;
 const DEFAULT_STUCK_AFTER_MS = 300_000;
 /** Of that time: how often it is looked for stuck watermarks. */
 const STUCK_CHECKS = 10;
@@ -65,6 +69,7 @@ export class StreamingExecution implements Execution, WorkerListener {
   /** Chosen with the first deployment. */
   #parallelism: number | undefined;
   #driver: TestStreamDriver | undefined;
+  #onJoined: (() => void) | undefined;
   #isDraining = false;
   /** In this attempt. */
   #isDrainSent = false;
@@ -105,7 +110,7 @@ export class StreamingExecution implements Execution, WorkerListener {
       () => undefined,
     );
     this.#watchWatermarks().catch(() => undefined);
-    this.#begin();
+    this.#awaitWorkers();
     const outcome = await this.#outcome.promise;
     await this.#workers.release();
     await this.#checkpoints?.close(outcome);
@@ -243,13 +248,36 @@ export class StreamingExecution implements Execution, WorkerListener {
       `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (restart ${restart} of ${maxRestarts}).`,
     );
     this.#init.clock.sleep(delayMs, this.#abort.signal).then(
-      () => this.#begin(),
+      () => this.#awaitWorkers(),
       () => undefined,
     );
   }
 
+  /** Begins an attempt when there are as many workers as could take part, or no more have come for a while. */
+  #awaitWorkers(): void {
+    const { registry, clock, localWorkerCount = 0 } = this.#init;
+    const { graph, settings } = this.#run;
+    const local = Math.min(localWorkerCount, streamingParallelism(graph, settings, localWorkerCount));
+    const wanted = Math.max(local, this.#plan?.byWorker.size ?? 0);
+    if (registry.workers.length >= wanted) {
+      this.#begin();
+      return;
+    }
+    const joined = new AbortController();
+    this.#onJoined = () => {
+      if (registry.workers.length >= wanted) joined.abort();
+    };
+    const signal = AbortSignal.any([joined.signal, this.#abort.signal]);
+    const begin = () => {
+      this.#onJoined = undefined;
+      if (this.#phase === "restarting" || this.#phase === "waiting") this.#begin();
+    };
+    clock.sleep(MORE_WORKERS_WAIT_MS, signal).then(begin, begin);
+  }
+
   workerJoined(): void {
-    if (this.#phase === "waiting") this.#begin();
+    if (this.#onJoined !== undefined) this.#onJoined();
+    else if (this.#phase === "waiting") this.#begin();
   }
 
   workerLost(worker: RegisteredWorker, reason: string): void {
