@@ -7,7 +7,7 @@ PYTHON ?= python3
 CONFORMANCE_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: help build demo test lint conformance conformance-all bench proto clean
+.PHONY: help build demo test lint conformance conformance-all bench simulate proto clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ conformance-all: build .venv/.stamp ## every suite in every environment; writes 
 
 bench: build .venv/.stamp ## Weir and Prism on the same pipelines
 	python test/bench/bench.py $(BENCH_FLAGS)
+
+simulate: node_modules/.stamp ## schedules of the simulation with crashes: SEED=1 SCHEDULES=200 VERBOSE=0
+	@SEED=$(SEED) SCHEDULES=$(SCHEDULES) VERBOSE=$(VERBOSE) node test/simulation/simulate-main.ts
 
 proto: node_modules/.stamp ## regenerate proto/gen
 	./proto/generate.sh

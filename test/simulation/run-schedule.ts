@@ -1,0 +1,212 @@
+/**
+ * One schedule of the simulation: everything about it follows from its seed. A counting job runs on the real
+ * StreamingExecution, CheckpointCoordinator, StreamJob, StreamTask and channels; workers and harnesses crash; at the end
+ * the oracle says whether each element was counted exactly once.
+ */
+import type { JobId } from "../../runner/base/ids.ts";
+import { limitsFor } from "../../runner/base/limits.ts";
+import { type Log, silentLog } from "../../runner/base/log.ts";
+import { buildExecutionGraph } from "../../runner/graph/build-execution-graph.ts";
+import type { JobOutcome } from "../../runner/job-server/job-executor.ts";
+import { jobSettings } from "../../runner/job-server/job-settings.ts";
+import { readOptions } from "../../runner/job-server/pipeline-options.ts";
+import { StreamingExecution } from "../../runner/job-server/streaming-execution.ts";
+import { countingFunctions, countingPipeline, type CountingShape, CountingWorld } from "./counting-pipeline.ts";
+import { SimulatedCluster } from "./simulated-cluster.ts";
+import { SimulatedExchange } from "./simulated-exchange.ts";
+import { SimulatedStorage } from "./simulated-storage.ts";
+import { SeededRandom, SimulatedTime } from "./simulated-time.ts";
+import { SimulatedWorker } from "./simulated-worker.ts";
+
+export interface ScheduleOptions {
+  readonly seed: number;
+  /** False: nothing crashes and no bundle fails. */
+  readonly faults: boolean;
+  readonly log?: Log;
+  /** Told of everything that happens to the job. */
+  readonly onMessage?: (atMs: number, text: string) => void;
+}
+
+export interface ScheduleResult {
+  readonly seed: number;
+  /** What is wrong; empty: exactly once. */
+  readonly complaints: readonly string[];
+  /** Faults that hit a running job. */
+  readonly faults: Readonly<Record<FaultKind, number>>;
+  readonly checkpoints: number;
+  /** Execution attempts that began from a checkpoint or anew, after the first. */
+  readonly restarts: number;
+  readonly events: number;
+  readonly elapsedMs: number;
+  /** Finalizations that called back. */
+  readonly finalizations: number;
+}
+
+export type FaultKind = "worker killed" | "worker cut off" | "harness killed" | "storage down";
+
+const FAULTS: readonly FaultKind[] = ["worker killed", "worker cut off", "harness killed", "storage down"];
+/** Of simulated time; jobs take seconds. */
+const LIMIT_MS = 600_000;
+const JOB_ID = "job-1" as JobId;
+
+export async function runSchedule(options: ScheduleOptions): Promise<ScheduleResult> {
+  const { seed, faults: withFaults, log = silentLog() } = options;
+  const random = new SeededRandom(seed);
+  const time = new SimulatedTime();
+  const shape = drawShape(random);
+  const world = new CountingWorld(shape);
+  const graph = buildExecutionGraph(countingPipeline(shape).pipeline);
+  const storage = new SimulatedStorage(time, random.fork(), random.integer(0, 100));
+  const delays = { usualMs: random.integer(1, 10), slowMs: random.integer(10, 200) };
+  const exchange = new SimulatedExchange(time, random.fork(), delays);
+  const failureChance = withFaults && random.chance(0.3) ? 0.002 : 0;
+  let failing = failureChance;
+  const functions = countingFunctions(world, random.fork(), () => failing);
+  const workerCount = random.integer(1, 3);
+  const parallelism = random.integer(1, 4);
+  const maxBundleElements = random.pick([1, 3, 20, 1000]);
+  const maxBundleTimeMs = random.pick([5, 50, 1000]);
+  const maxQueuedBytes = random.pick([200, 5_000, 1 << 20]);
+  const channelCapacityBytes = random.pick([200, 5_000, 1 << 20]);
+  const takesCheckpoints = withFaults || random.chance(0.8);
+  const cluster = new SimulatedCluster({
+    time,
+    random: random.fork(),
+    delays,
+    start: (workerId, send) =>
+      new SimulatedWorker({
+        workerId,
+        jobId: JOB_ID,
+        graph,
+        maxParallelism: 16,
+        maxBundleElements,
+        maxBundleTimeMs,
+        maxQueuedBytes,
+        channelCapacityBytes,
+        limits: limitsFor(1 << 28, 20),
+        functions,
+        time,
+        random: random.fork(),
+        storage,
+        exchange,
+        harnessDelays: { usualMs: random.integer(0, 3), slowMs: random.integer(1, 50) },
+        send,
+        log,
+      }),
+  });
+  for (let count = 0; count < workerCount; count++) cluster.join();
+
+  const settings = jobSettings(
+    readOptions({
+      streaming: true,
+      parallelism,
+      max_parallelism: 16,
+      number_of_execution_retries: 1_000,
+      execution_retry_delay: 20,
+      ...(takesCheckpoints ? { checkpointing_interval: random.integer(20, 500) } : {}),
+    }),
+  );
+  const tell = (text: string) => options.onMessage?.(time.elapsedMs, text);
+  let outcome: JobOutcome | undefined;
+  const execution = new StreamingExecution(
+    {
+      registry: cluster,
+      workerWaitMs: LIMIT_MS,
+      checkpointDirectory: "/checkpoints",
+      openCheckpoints: (path) => storage.directory(path),
+      clock: time,
+      log,
+    },
+    {
+      jobId: JOB_ID,
+      jobName: "counting",
+      graph,
+      settings,
+      pipelineOptions: {},
+      pipelineOptionsBytes: new Uint8Array(),
+      retrievalToken: "token",
+      artifactAddress: "server:2",
+    },
+    {
+      message: (importance, text) => {
+        if (/restarts from/.test(text)) restarts++;
+        tell(`${importance} ${text}`);
+      },
+      running: () => undefined,
+      metrics: () => undefined,
+    },
+  );
+  let restarts = 0;
+  const hit = Object.fromEntries(FAULTS.map((kind) => [kind, 0])) as Record<FaultKind, number>;
+  if (withFaults) {
+    const draw = random.fork();
+    const faultCount = draw.integer(1, 6);
+    let atMs = 0;
+    for (let fault = 0; fault < faultCount; fault++) {
+      atMs += draw.integer(1, 1_500);
+      time.at(atMs, () => {
+        if (outcome === undefined) strike(draw.pick(FAULTS));
+      });
+    }
+    // From some time on all is well, so that the job comes to its end.
+    time.at(atMs + 2_000, () => {
+      failing = 0;
+    });
+    const strike = (kind: FaultKind) => {
+      const { living } = cluster;
+      if (kind === "storage down") {
+        storage.isDown = true;
+        time.at(draw.integer(1, 1_000), () => {
+          storage.isDown = false;
+        });
+      } else {
+        if (living.length === 0) return;
+        const worker = draw.pick(living);
+        if (kind === "worker killed") cluster.kill(worker);
+        else if (kind === "worker cut off") cluster.cutOff(worker);
+        else if (!worker.killHarness()) return;
+      }
+      hit[kind]++;
+      tell(`FAULT ${kind}`);
+    };
+  }
+  const finished = execution.run().then((reached) => {
+    outcome = reached;
+  });
+  finished.catch((failure: unknown) => world.complaints.push(String(failure)));
+  const ended = await time.run(() => outcome !== undefined || world.complaints.length > 0, LIMIT_MS);
+  if (ended === "over" && outcome?.kind === "done") world.finish();
+  else if (outcome === undefined && world.complaints.length === 0)
+    world.complaints.push(`the job did not end (${ended}): ${standing(execution)}`);
+  else if (outcome?.kind === "failed") world.complaints.push(`the job failed: ${outcome.message}`);
+  else if (outcome !== undefined && outcome.kind !== "done") world.complaints.push(`the job was ${outcome.kind}`);
+  return {
+    seed,
+    complaints: world.complaints,
+    faults: hit,
+    checkpoints: execution.progress.checkpoints?.completed ?? 0,
+    restarts,
+    events: time.eventCount,
+    elapsedMs: time.elapsedMs,
+    finalizations: world.finalizations,
+  };
+}
+
+function drawShape(random: SeededRandom): CountingShape {
+  return {
+    partitions: random.integer(1, 4),
+    elementsPerPartition: random.pick([1, 30, 120]),
+    keys: random.integer(1, 12),
+    windowMs: random.pick([30, 100, 1000]),
+    withGroupByKey: random.chance(0.5),
+    withProcessingTimers: random.chance(0.5),
+    withSideInput: random.chance(0.3),
+    finalization: random.chance(0.7),
+  };
+}
+
+function standing(execution: StreamingExecution): string {
+  return JSON.stringify(execution.progress.tasks, (_key, value: unknown) =>
+    typeof value === "bigint" ? Number(value) : value,
+  );
+}
