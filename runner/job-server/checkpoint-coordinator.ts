@@ -49,6 +49,9 @@ export interface CheckpointCounts {
   readonly lastDurationMs: number | undefined;
 }
 
+/** A checkpoint more often than that costs more than it saves. */
+const SHORT_INTERVAL_MS = 1_000;
+
 interface Attempt {
   readonly executionAttempt: number;
   readonly tasks: ReadonlyMap<TaskKey, PlacedTask>;
@@ -62,6 +65,7 @@ export class CheckpointCoordinator {
   readonly #retained: RetainedCheckpoints;
   #attempt: Attempt | undefined;
   #isRunning = false;
+  #hasWarned = false;
   #timer = new AbortController();
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
@@ -143,8 +147,26 @@ export class CheckpointCoordinator {
     if (this.#isRunning || this.#attempt === undefined) return;
     this.#isRunning = true;
     this.#restored = undefined;
+    this.#warn();
     this.#schedule.begin([...this.#attempt.tasks.keys()], this.#init.clock.nowMs());
     this.#arm();
+  }
+
+  /** Of settings that hurt, once. */
+  #warn(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const { settings, directory, workers, observer } = this.#init;
+    if (settings.intervalMs < SHORT_INTERVAL_MS)
+      observer.message(
+        "WARNING",
+        `Option --checkpointing_interval is ${settings.intervalMs} ms: below a second the job may spend more time on checkpoints than on its work. 10000 suits most jobs.`,
+      );
+    if ([...workers.opened.values()].some((worker) => !worker.local))
+      observer.message(
+        "WARNING",
+        `Checkpoints go to the directory ${directory.path}, and some workers are on other machines: they need it, too. Mount it everywhere, or their state cannot be restored.`,
+      );
   }
 
   /** The attempt has ended. Idempotent. */
@@ -298,6 +320,7 @@ export class CheckpointCoordinator {
     const durationMs = this.#schedule.ended(id, this.#init.clock.nowMs());
     if (complete || durationMs !== undefined) this.#count(complete, durationMs);
     if (durationMs === undefined || attempt === undefined) return;
+    this.#init.log.debug({ job: this.#jobId, checkpoint: id, durationMs, complete }, "checkpoint ended");
     this.#init.workers.send({
       $case: "checkpointEnd",
       value: {
