@@ -2,16 +2,17 @@
 import test from "ava";
 import { runPython, WeirServer } from "../support/weir-server.ts";
 
-for (const kind of ["sdf", "channel"]) {
-  test.serial(`a slow bundle is split onto an idle harness: ${kind}`, async (t) => {
-    t.timeout(120_000);
-    const server = await WeirServer.open();
-    try {
-      const { code, stdout, stderr } = await runPython("test/split/slow_bundles.py", [server.endpoint, kind]);
-      t.is(code, 0, stderr.slice(-4_000));
-      t.regex(stdout, /each element once/);
-    } finally {
-      t.true(await server.close());
-    }
-  });
-}
+for (const idle of ["harness", "worker"])
+  for (const kind of ["sdf", "channel"]) {
+    test.serial(`a slow bundle is split onto an idle ${idle}: ${kind}`, async (t) => {
+      t.timeout(120_000);
+      const server = await WeirServer.open(idle === "worker" ? ["--workers", "2"] : []);
+      try {
+        const { code, stdout, stderr } = await runPython("test/split/slow_bundles.py", [server.endpoint, kind, idle]);
+        t.is(code, 0, stderr.slice(-4_000));
+        t.regex(stdout, /each element once/);
+      } finally {
+        t.true(await server.close());
+      }
+    });
+  }

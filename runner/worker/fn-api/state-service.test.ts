@@ -68,8 +68,11 @@ test("a request that fails, or is no running bundle's, is answered with the reas
   call.write(getRequest("1"));
   call.write(getRequest("2", "another"));
   for await (const response of call as AsyncIterable<StateResponse>) if (answers.push(response) === 2) break;
-  t.deepEqual(answers.map(({ id, error }) => [id, error]).sort(), [
-    ["1", "no such state"],
-    ["2", 'No running bundle "another".'],
-  ]);
+  t.deepEqual(
+    new Map(answers.map(({ id, error }) => [id, error])),
+    new Map([
+      ["1", "no such state"],
+      ["2", 'No running bundle "another".'],
+    ]),
+  );
 });
