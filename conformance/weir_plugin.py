@@ -45,7 +45,7 @@ def point_at_endpoint(options):
     options.view_as(StandardOptions).streaming = True
   for name, value in SETTINGS.get('options', {}).items():
     # Options that only the runner knows: the client asks it for them and parses them from what it did not know.
-    options._flags = list(options._flags) + ['--%s=%s' % (name, value)]
+    options._flags = list(options._flags or []) + ['--%s=%s' % (name, value)]
   return options
 
 
