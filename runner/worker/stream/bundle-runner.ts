@@ -15,6 +15,7 @@ import type { BundleInput } from "../task/bundle-input.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 import { fullMonitoringInfos } from "../task/short-ids.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
+import type { Finalize } from "./finalizers.ts";
 import type { FiringTimers, Timers, UserState } from "./stream-ports.ts";
 
 export interface BundleRunnerInit {
@@ -37,7 +38,7 @@ export interface BundleCommit {
   readonly residuals: readonly Residual[];
   readonly infos: readonly MonitoringInfo[];
   /** Set when the SDK asked for finalization. */
-  readonly finalize: (() => void) | undefined;
+  readonly finalize: Finalize | undefined;
 }
 
 const USER_STATE_CASES: ReadonlySet<string> = new Set([
@@ -155,8 +156,8 @@ export class BundleRunner {
   }
 
   /** Best effort: a lost harness has nothing left to finalize. */
-  #finalize(harness: HarnessConnection, attempt: BundleAttempt): void {
-    harness
+  async #finalize(harness: HarnessConnection, attempt: BundleAttempt): Promise<void> {
+    await harness
       .instruct(harness.newInstructionId(), {
         $case: "finalizeBundle",
         value: { instructionId: attempt.instructionId },

@@ -67,6 +67,8 @@ interface RunningTask {
   reportedActivity: number;
 }
 
+/** A harness that does not answer is not waited for: finalization is best effort. */
+const FINALIZE_TIMEOUT_MS = 5_000;
 /** How often metrics and status of running tasks are reported. */
 const REPORT_INTERVAL_MS = 1_000;
 
@@ -109,6 +111,9 @@ export class StreamJob {
     }
     this.#tasks = opened;
     for (const { task } of opened) task.start();
+    // The job server sends no checkpoint and no drain before all tasks say that they run.
+    for (const { task, vertexId, subtaskIndex } of opened)
+      this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.RUNNING);
   }
 
   async #open(message: DeployStreamTasks, deployment: StreamTaskDeployment): Promise<RunningTask> {
@@ -326,6 +331,11 @@ export class StreamJob {
 
   /** Ends its tasks and channels. Idempotent. */
   async close(): Promise<void> {
+    const timeout = new AbortController();
+    const finalized = Promise.all(this.#tasks.map(({ task }) => task.finalized()));
+    const late = this.#init.clock.sleep(FINALIZE_TIMEOUT_MS, timeout.signal).catch(() => undefined);
+    await Promise.race([finalized, late]);
+    timeout.abort();
     this.#abort.abort(new Error("the job has ended"));
     this.#init.channels.closeJob(this.#init.jobId);
     await this.#endTasks();

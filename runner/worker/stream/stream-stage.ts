@@ -18,6 +18,7 @@ import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { Barrier } from "./channel-queue.ts";
+import type { Finalize } from "./finalizers.ts";
 import { elementsOf, leastTimestamp } from "./encoded-elements.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { Truncation } from "./truncation.ts";
@@ -48,7 +49,7 @@ export interface StreamStageInit {
   readonly inputWatermark: Timestamp;
   readonly harness: (signal: AbortSignal) => Promise<HarnessConnection>;
   /** In a commit: metrics, and the finalization that the bundle asked for. */
-  readonly onCommitted: (infos: readonly MonitoringInfo[], finalize: (() => void) | undefined) => void;
+  readonly onCommitted: (infos: readonly MonitoringInfo[], finalize: Finalize | undefined) => void;
   /** Everything before the barrier has committed. */
   readonly onBarrier: (barrier: Barrier) => void;
   /** Something may have changed: pump again. */

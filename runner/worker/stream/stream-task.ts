@@ -14,7 +14,7 @@ import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { IMPULSE_ELEMENT } from "../task/impulse.ts";
 import type { Barrier } from "./channel-queue.ts";
-import { Finalizers } from "./finalizers.ts";
+import { type Finalize, Finalizers } from "./finalizers.ts";
 import { type GateEvent, InputGate } from "./input-gate.ts";
 import { GroupingHead } from "./grouping-head.ts";
 import { openStage } from "./open-stage.ts";
@@ -323,7 +323,7 @@ export class StreamTask {
     this.#environment.onFinished(this);
   }
 
-  #onCommitted(infos: readonly MonitoringInfo[], finalize: (() => void) | undefined): void {
+  #onCommitted(infos: readonly MonitoringInfo[], finalize: Finalize | undefined): void {
     this.#activity++;
     for (const info of infos) this.committed.merge(info);
     if (finalize !== undefined) this.#finalizers.add(finalize);
@@ -353,6 +353,11 @@ export class StreamTask {
     this.#failed = true;
     this.#abort.abort(failure);
     this.#environment.onFailed(this, failure);
+  }
+
+  /** Resolves when finalizations that have begun are answered. */
+  finalized(): Promise<void> {
+    return this.#finalizers.settled();
   }
 
   /** Ends it: nothing of it is called any more. Idempotent. */
