@@ -1,11 +1,14 @@
 """Beam's FnApiRunnerTest family through its PortableRunnerTest, at the endpoint of the plugin's settings.
 
-Nothing of Beam's tests is changed: only where the jobs go. The class names matter, since Beam skips some tests by the
-name of the class: these have names of their own, so only Beam's general skips apply.
+Nothing of Beam's tests is changed: only where the jobs go, and that tests of what Beam's portable runners lack (drain,
+TestStream) are run as they are where a runner has it. The class names matter, since Beam skips some tests by the name
+of the class: these have names of their own, so only Beam's general skips apply.
 """
 import weir_plugin
+from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.runners.portability import portable_runner_test
+from apache_beam.runners.portability.fn_api_runner import fn_runner_test
 
 
 class WeirRunnerTest(portable_runner_test.PortableRunnerTest):
@@ -16,6 +19,28 @@ class WeirRunnerTest(portable_runner_test.PortableRunnerTest):
   def create_options(self):
     return weir_plugin.point_at_endpoint(super().create_options())
 
+  def create_pipeline(self, is_drain=False):
+    options = self.create_options()
+    if is_drain:
+      options.view_as(DebugOptions).add_experiment('drain_at_start')
+    return Pipeline(self.get_runner(), options)
+
+  def test_sdf_default_truncate_when_bounded(self):
+    fn_runner_test.FnApiRunnerTest.test_sdf_default_truncate_when_bounded(self)
+
+  def test_sdf_default_truncate_when_unbounded(self):
+    fn_runner_test.FnApiRunnerTest.test_sdf_default_truncate_when_unbounded(self)
+
+  def test_sdf_with_truncate(self):
+    fn_runner_test.FnApiRunnerTest.test_sdf_with_truncate(self)
+
+  def test_draining_sdf_with_sdf_initiated_checkpointing(self):
+    fn_runner_test.FnApiRunnerTest.test_draining_sdf_with_sdf_initiated_checkpointing(self)
+
+  def test_teststream_pardo_timers(self):
+    # Under the decorator that skips it.
+    fn_runner_test.FnApiRunnerTest.test_teststream_pardo_timers.__wrapped__(self)
+
 
 class WeirRunnerPreOptimizedTest(WeirRunnerTest):
   """As PortableRunnerOptimizedWithoutFusion: the client has expanded SDFs and lifted combiners already."""
@@ -23,3 +48,7 @@ class WeirRunnerPreOptimizedTest(WeirRunnerTest):
     options = super().create_options()
     options.view_as(DebugOptions).add_experiment('pre_optimize=all_except_fusion')
     return options
+
+  # Clients do not expand SDFs with truncation.
+  test_sdf_default_truncate_when_unbounded = None
+  test_sdf_with_truncate = None

@@ -66,6 +66,8 @@ SUITES = {
     )
 }
 
+# What only the streaming engine runs: TestStream, triggers, user state, timers.
+MODEL = ('test_stream', 'trigger', 'userstate')
 FN_API = ('fn_api', 'fn_api_state_backed')
 EVERYTHING = FN_API + (
     'fn_api_pre_optimized', 'validates_runner', 'core', 'window', 'ptransform', 'util', 'periodicsequence',
@@ -86,7 +88,8 @@ class Cell:
 
 PLANS = {
     'ci': (
-        Cell('LOOPBACK', 'batch', 1, FN_API + ('validates_runner', 'core_subset')),
+        Cell('LOOPBACK', 'batch', 1, FN_API + ('validates_runner', 'core_subset') + MODEL),
+        Cell('LOOPBACK', 'streaming', 1, FN_API),
         Cell('LOOPBACK', 'batch', 2, FN_API),
         Cell('EXTERNAL', 'batch', 1, ('smoke', )),
         Cell('PROCESS', 'batch', 1, ('smoke', )),
