@@ -66,6 +66,8 @@ const SUPERVISE_MS = 1_000;
 
 /** The same set twice where everything attempted is committed. */
 export type TellMetrics = (committed: MonitoringInfoSet, attempted: MonitoringInfoSet) => void;
+/** All channels of a worker's tasks together keep to its budget; each gets at least what makes a message. */
+const MIN_CHANNEL_BYTES = 64 * 1024;
 /** What a streaming task's rows may have in memory, however many tasks share the worker. */
 const MIN_STATE_BYTES = 1024 * 1024;
 /** Of a streaming task: input that waits for its bundle, beside the bundle that runs. */
@@ -212,7 +214,11 @@ export class WorkerJob {
     return new StreamJob({
       jobId: description.jobId,
       channels,
-      channelCapacityBytes: limits.exchangeCreditBytes,
+      channelCapacityBytes: (count) =>
+        Math.max(
+          MIN_CHANNEL_BYTES,
+          Math.min(limits.exchangeCreditBytes, Math.floor(limits.bundleMemoryBytes / Math.max(1, count))),
+        ),
       environment: {
         jobId: description.jobId,
         graph: description.graph,

@@ -27,7 +27,7 @@ function contents(rows: SqliteRows): Full {
       if (full.has(`${table}/${key}`)) throw new Error(`row ${key} came twice`);
       full.set(`${table}/${key}`, Buffer.from(value).toString("latin1"));
     }
-  return new Map([...full].sort());
+  return new Map([...full].sort(byKey));
 }
 
 function replay(deltas: readonly (readonly ChangedRow[])[]): Full {
@@ -37,7 +37,7 @@ function replay(deltas: readonly (readonly ChangedRow[])[]): Full {
       if (value === undefined) full.delete(`${table}/${key}`);
       else full.set(`${table}/${key}`, Buffer.from(value).toString("latin1"));
     }
-  return new Map([...full].sort());
+  return new Map([...full].sort(byKey));
 }
 
 test.serial("no file is touched as long as the rows fit into memory, and close removes the one that is", async (t) => {
@@ -185,7 +185,7 @@ test.serial(
           const frozenModels: Full[] = [];
           const freeze = () => {
             waiting.push(rows.freeze(frozenModels.length));
-            frozenModels.push(new Map([...model].sort()));
+            frozenModels.push(new Map([...model].sort(byKey)));
           };
           const readDeltas = () => {
             for (const delta of waiting.splice(0)) {
@@ -234,7 +234,7 @@ test.serial(
                   readDeltas();
               }
             }
-            t.deepEqual(contents(rows), new Map([...model].sort()));
+            t.deepEqual(contents(rows), new Map([...model].sort(byKey)));
             freeze();
             readDeltas();
           } finally {
@@ -247,3 +247,7 @@ test.serial(
     t.deepEqual(readdirSync(directory), []);
   },
 );
+
+function byKey(left: readonly [string, unknown], right: readonly [string, unknown]): number {
+  return left[0] < right[0] ? -1 : left[0] > right[0] ? 1 : 0;
+}

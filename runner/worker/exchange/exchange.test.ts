@@ -39,9 +39,12 @@ async function openExchange(t: Context, chunks: number, init: { creditBytes: num
   const watched = {
     async *read(...args: Parameters<PartitionStore["read"]>): AsyncGenerator<Chunk> {
       served.open++;
+      // Of one stream: a client that finds its first connection broken opens another.
+      let sentBytes = 0;
       try {
         for await (const chunk of store.read(...args)) {
-          served.sentBytes += chunk.data.byteLength;
+          sentBytes += chunk.data.byteLength;
+          served.sentBytes = Math.max(served.sentBytes, sentBytes);
           yield chunk;
         }
       } finally {

@@ -28,7 +28,8 @@ export type TaskRowsPort = Pick<TaskRows, "table" | "relief" | "snapshot" | "clo
 export interface StreamJobInit {
   readonly jobId: string;
   readonly channels: Channels;
-  readonly channelCapacityBytes: number;
+  /** What one channel may hold, when the worker's tasks have so many. */
+  readonly channelCapacityBytes: (channelCount: number) => number;
   /** What all tasks share; the rest is this class's. */
   readonly environment: Omit<
     StreamTaskEnvironment,
@@ -117,7 +118,8 @@ export class StreamJob {
   }
 
   async #open(message: DeployStreamTasks, deployment: StreamTaskDeployment): Promise<RunningTask> {
-    const { environment, channels, channelCapacityBytes, jobId, send } = this.#init;
+    const { environment, channels, jobId, send } = this.#init;
+    const channelCapacityBytes = this.#init.channelCapacityBytes(channelCount(message.tasks));
     const { executionAttempt, checkpointDirectory } = message;
     const { vertexId, subtaskIndex } = deployment;
     const rows = await this.#init.openRows({
@@ -340,4 +342,13 @@ export class StreamJob {
     this.#init.channels.closeJob(this.#init.jobId);
     await this.#endTasks();
   }
+}
+
+function channelCount(tasks: readonly StreamTaskDeployment[]): number {
+  let count = 0;
+  for (const { inputs, outputs } of tasks) {
+    count += inputs.length;
+    for (const edge of outputs) count += edge.consumerParallelism;
+  }
+  return count;
 }

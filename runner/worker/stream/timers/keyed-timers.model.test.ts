@@ -72,7 +72,7 @@ test("whatever is set, cleared, fired, dropped and restored, it is as in the mod
     fc.property(fc.array(anyStep, { maxLength: 25 }), (steps) => {
       const table = newTable();
       let timers = open(undefined, table);
-      let model = new Map<string, TestTimer>();
+      const model = new Map<string, TestTimer>();
       for (const step of steps) {
         const firing = take(timers, step.inputWatermark, step.processingTimeMs, step.maxCount);
         const expected = eligible([...model.values()], step);
