@@ -84,7 +84,7 @@ export class SimulatedWorker {
     this.#job = new StreamJob({
       jobId: init.jobId,
       channels: this.#channels,
-      channelCapacityBytes: init.channelCapacityBytes,
+      channelCapacityBytes: () => init.channelCapacityBytes,
       environment: {
         jobId: init.jobId,
         graph,
