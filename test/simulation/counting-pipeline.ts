@@ -4,8 +4,8 @@
  * off by a stateful DoFn with a processing-time timer. At the end of time each key tells all that has arrived for it.
  *
  * Oracle: what a key tells is known beforehand, exactly: no element lost, none counted twice, whatever crashed. It may
- * be told several times (a bundle runs again), and is the same each time. A source's committed offset, told by bundle
- * finalization, is never ahead of where a later attempt begins.
+ * be told several times (a bundle runs again), and is the same each time. Offsets that a source was told are final, by
+ * bundle finalization, are never read again.
  */
 import { END_OF_GLOBAL_WINDOW } from "../../runner/time/timestamp.ts";
 import { FunctionRegistry } from "../../sdk-harness/user-functions.ts";
@@ -35,7 +35,7 @@ export class CountingWorld {
   readonly told = new Set<string>();
   tellings = 0;
   finalizations = 0;
-  readonly #committed = new Map<number, number>();
+  readonly #committed = new Set<number>();
   readonly #expected: ReadonlyMap<string, string>;
 
   constructor(shape: CountingShape) {
@@ -50,15 +50,16 @@ export class CountingWorld {
     if (text !== expected) this.complaints.push(`${key}: ${difference(expected ?? "", text)}`);
   }
 
-  begins(partition: number, offset: number): void {
-    const committed = this.#committed.get(partition) ?? 0;
-    if (offset < committed)
-      this.complaints.push(`partition ${partition} begins at ${offset}, but ${committed} was committed`);
+  /** A source reads an element. */
+  reads(partition: number, offset: number): void {
+    if (this.#committed.has(partition * OFFSETS + offset))
+      this.complaints.push(`offset ${offset} of partition ${partition} is read again after it was committed`);
   }
 
-  committed(partition: number, offset: number): void {
+  /** Offsets [start, end) are final. */
+  commits(partition: number, start: number, end: number): void {
     this.finalizations++;
-    this.#committed.set(partition, Math.max(offset, this.#committed.get(partition) ?? 0));
+    for (let offset = start; offset < end; offset++) this.#committed.add(partition * OFFSETS + offset);
   }
 
   /** When the job is done. */
@@ -161,11 +162,15 @@ export function countingPipeline(shape: CountingShape): TestPipeline {
   return pipeline;
 }
 
-/** @param random draws how sources cut their work, and which bundles fail */
+/**
+ * @param random draws how sources cut their work, and which bundles fail
+ * @param isKnown false on a worker that was given up: what it reads does not count
+ */
 export function countingFunctions(
   world: CountingWorld,
   random: SeededRandom,
   failureChance: () => number,
+  isKnown: () => boolean,
 ): FunctionRegistry {
   const { shape } = world;
   const fail = (where: string) => {
@@ -193,10 +198,10 @@ export function countingFunctions(
       processRestriction: async (element, context) => {
         const partition = element as number;
         const { start } = context.tracker.range;
-        world.begins(partition, start);
         const stop = start + random.integer(1, 20);
         let offset = start;
         for (; offset < stop && context.tracker.tryClaim(offset); offset++) {
+          if (isKnown()) world.reads(partition, offset);
           const number = partition * OFFSETS + offset;
           context.output([keyOf(partition, offset, shape.keys), number], { timestamp: offset * STEP_MS });
           context.setWatermark((offset + 1) * STEP_MS);
@@ -205,7 +210,7 @@ export function countingFunctions(
         }
         if (shape.finalization) {
           const end = offset;
-          context.onFinalized(() => world.committed(partition, end));
+          context.onFinalized(() => world.commits(partition, start, end));
         }
         return { resumeAfterMs: random.chance(0.5) ? 0 : random.integer(1, 200) };
       },

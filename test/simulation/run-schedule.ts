@@ -34,8 +34,10 @@ export interface ScheduleResult {
   /** Faults that hit a running job. */
   readonly faults: Readonly<Record<FaultKind, number>>;
   readonly checkpoints: number;
-  /** Execution attempts that began from a checkpoint or anew, after the first. */
+  /** Execution attempts after the first. */
   readonly restarts: number;
+  /** Of them, those that went on from a checkpoint. */
+  readonly restores: number;
   readonly events: number;
   readonly elapsedMs: number;
   /** Finalizations that called back. */
@@ -45,6 +47,7 @@ export interface ScheduleResult {
 export type FaultKind = "worker killed" | "worker cut off" | "harness killed" | "storage down";
 
 const FAULTS: readonly FaultKind[] = ["worker killed", "worker cut off", "harness killed", "storage down"];
+const PROTOCOL_STEPS: ReadonlySet<string> = new Set(["triggerCheckpoint", "checkpointAck", "checkpointEnd"]);
 /** Of simulated time; jobs take seconds. */
 const LIMIT_MS = 600_000;
 const JOB_ID = "job-1" as JobId;
@@ -56,12 +59,11 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   const shape = drawShape(random);
   const world = new CountingWorld(shape);
   const graph = buildExecutionGraph(countingPipeline(shape).pipeline);
-  const storage = new SimulatedStorage(time, random.fork(), random.integer(0, 100));
+  const storage = new SimulatedStorage(time, random.fork(), random.pick([0, 10, 100]));
   const delays = { usualMs: random.integer(1, 10), slowMs: random.integer(10, 200) };
   const exchange = new SimulatedExchange(time, random.fork(), delays);
   const failureChance = withFaults && random.chance(0.3) ? 0.002 : 0;
   let failing = failureChance;
-  const functions = countingFunctions(world, random.fork(), () => failing);
   const workerCount = random.integer(1, 3);
   const parallelism = random.integer(1, 4);
   const maxBundleElements = random.pick([1, 3, 20, 1000]);
@@ -69,7 +71,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   const maxQueuedBytes = random.pick([200, 5_000, 1 << 20]);
   const channelCapacityBytes = random.pick([200, 5_000, 1 << 20]);
   const takesCheckpoints = withFaults || random.chance(0.8);
-  const cluster = new SimulatedCluster({
+  const cluster: SimulatedCluster = new SimulatedCluster({
     time,
     random: random.fork(),
     delays,
@@ -84,7 +86,12 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
         maxQueuedBytes,
         channelCapacityBytes,
         limits: limitsFor(1 << 28, 20),
-        functions,
+        functions: countingFunctions(
+          world,
+          random.fork(),
+          () => failing,
+          () => cluster.isKnown(workerId),
+        ),
         time,
         random: random.fork(),
         storage,
@@ -103,7 +110,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       max_parallelism: 16,
       number_of_execution_retries: 1_000,
       execution_retry_delay: 20,
-      ...(takesCheckpoints ? { checkpointing_interval: random.integer(20, 500) } : {}),
+      ...(takesCheckpoints ? { checkpointing_interval: random.integer(20, 300) } : {}),
     }),
   );
   const tell = (text: string) => options.onMessage?.(time.elapsedMs, text);
@@ -130,6 +137,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     {
       message: (importance, text) => {
         if (/restarts from/.test(text)) restarts++;
+        if (/restarts from checkpoint/.test(text)) restores++;
         tell(`${importance} ${text}`);
       },
       running: () => undefined,
@@ -137,20 +145,27 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     },
   );
   let restarts = 0;
+  let restores = 0;
   const hit = Object.fromEntries(FAULTS.map((kind) => [kind, 0])) as Record<FaultKind, number>;
   if (withFaults) {
     const draw = random.fork();
-    const faultCount = draw.integer(1, 6);
-    let atMs = 0;
-    for (let fault = 0; fault < faultCount; fault++) {
-      atMs += draw.integer(1, 1_500);
-      time.at(atMs, () => {
-        if (outcome === undefined) strike(draw.pick(FAULTS));
+    let left = draw.integer(1, 8);
+    const soon = (delayMs: number) =>
+      time.at(delayMs, () => {
+        if (outcome !== undefined || left === 0) return;
+        left--;
+        strike(draw.pick(FAULTS));
       });
-    }
+    // Some at any time, the others around steps of the checkpoint protocol.
+    for (let atMs = draw.integer(1, 1_000), fault = left; fault > 1; fault--, atMs += draw.integer(1, 2_000))
+      soon(atMs);
+    cluster.onMessage = ($case) => {
+      if (PROTOCOL_STEPS.has($case) && draw.chance(0.02)) soon(draw.next() * 30);
+    };
     // From some time on all is well, so that the job comes to its end.
-    time.at(atMs + 2_000, () => {
+    time.at(20_000, () => {
       failing = 0;
+      left = 0;
     });
     const strike = (kind: FaultKind) => {
       const { living } = cluster;
@@ -186,6 +201,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     faults: hit,
     checkpoints: execution.progress.checkpoints?.completed ?? 0,
     restarts,
+    restores,
     events: time.eventCount,
     elapsedMs: time.elapsedMs,
     finalizations: world.finalizations,
@@ -195,7 +211,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
 function drawShape(random: SeededRandom): CountingShape {
   return {
     partitions: random.integer(1, 4),
-    elementsPerPartition: random.pick([1, 30, 120]),
+    elementsPerPartition: random.pick([1, 60, 200, 400]),
     keys: random.integer(1, 12),
     windowMs: random.pick([30, 100, 1000]),
     withGroupByKey: random.chance(0.5),

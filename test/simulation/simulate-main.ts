@@ -20,6 +20,7 @@ const began = systemClock.monotonicMs();
 const hit = new Map<FaultKind, number>();
 let failed = 0;
 let restarts = 0;
+let restores = 0;
 let checkpoints = 0;
 let events = 0;
 let finalizations = 0;
@@ -35,6 +36,7 @@ for (let index = 0; index < schedules; index++) {
   for (const [kind, count] of Object.entries(result.faults))
     hit.set(kind as FaultKind, (hit.get(kind as FaultKind) ?? 0) + count);
   restarts += result.restarts;
+  restores += result.restores;
   checkpoints += result.checkpoints;
   events += result.events;
   finalizations += result.finalizations;
@@ -49,7 +51,7 @@ console.log(
   `seed ${seed}: ${schedules} schedules in ${seconds.toFixed(1)} s (${Math.round((schedules / seconds) * 60)} a minute), ${events} events`,
 );
 console.log(
-  `crashes that hit: ${crashes}; ${restarts} restarts, ${checkpoints} checkpoints, ${finalizations} finalizations`,
+  `crashes that hit: ${crashes}; ${restarts} restarts (${restores} from a checkpoint), ${checkpoints} checkpoints, ${finalizations} finalizations`,
 );
 console.log(`${schedules - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -32,6 +32,8 @@ export class SimulatedCluster {
   #members: Member[] = [];
   readonly #listeners = new Set<WorkerListener>();
   #startedCount = 0;
+  /** Told of each message between job server and workers when it arrives. */
+  onMessage: (($case: string) => void) | undefined;
 
   constructor(init: SimulatedClusterInit) {
     this.#init = init;
@@ -44,6 +46,10 @@ export class SimulatedCluster {
   /** Those that live and are known to the job server. */
   get living(): SimulatedWorker[] {
     return this.#members.filter(({ isKnown, worker }) => isKnown && worker.isAlive).map(({ worker }) => worker);
+  }
+
+  isKnown(workerId: string): boolean {
+    return this.#members.some(({ isKnown, registered }) => isKnown && registered.workerId === workerId);
   }
 
   listen(listener: WorkerListener): void {
@@ -62,6 +68,7 @@ export class SimulatedCluster {
     const worker = start(workerId, (message) =>
       back.send(() => {
         if (!member.isKnown) return;
+        this.onMessage?.(message.$case);
         for (const listener of [...this.#listeners]) listener.workerMessage(registered, message);
       }),
     );
@@ -71,7 +78,11 @@ export class SimulatedCluster {
       slots: 1,
       local: true,
       pid: 1,
-      send: (message: NonNullable<CoordinatorMessage["message"]>) => forth.send(() => worker.onMessage(message)),
+      send: (message: NonNullable<CoordinatorMessage["message"]>) =>
+        forth.send(() => {
+          this.onMessage?.(message.$case);
+          worker.onMessage(message);
+        }),
     };
     const member: Member = { worker, registered, isKnown: true };
     this.#members.push(member);

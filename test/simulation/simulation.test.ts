@@ -27,7 +27,7 @@ test("each element is counted exactly once whatever crashes", async (t) => {
   const hits = (kind: FaultKind) => results.reduce((sum, { faults }) => sum + faults[kind], 0);
   const kinds: readonly FaultKind[] = ["worker killed", "worker cut off", "harness killed", "storage down"];
   for (const kind of kinds) t.true(hits(kind) > 0, `no schedule had a fault of kind "${kind}"`);
-  t.true(results.some(({ restarts, checkpoints }) => restarts > 0 && checkpoints > 0));
+  t.true(results.filter(({ restores }) => restores > 0).length > 10);
   t.true(results.some(({ finalizations }) => finalizations > 0));
 });
 
