@@ -68,6 +68,7 @@ export class StreamTask {
     const { rows, graph } = environment;
     this.#marks = new TaskMarks(rows.table("task"), task.subtaskIndex);
     this.#impulsed = this.#marks.get("impulse") === MAX_TIMESTAMP;
+    this.#outputWatermark = this.#marks.get("output") ?? MIN_TIMESTAMP;
     const wake = () => this.wake();
     const sides = new Set<string>(vertex.stage?.sideInputs.flatMap((side) => side.datasets) ?? []);
     const mains = new Set<string>(vertex.inputs);
@@ -334,6 +335,7 @@ export class StreamTask {
     this.#barrierInside = false;
     const { checkpointId } = barrier;
     this.#marks.set("main", this.#gate.mainWatermark);
+    this.#marks.set("output", this.#outputWatermark);
     this.#marks.set("stage", this.#stage?.inputWatermark ?? MIN_TIMESTAMP);
     if (this.#impulsed) this.#marks.set("impulse", MAX_TIMESTAMP);
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);

@@ -29,6 +29,7 @@ export class TestStreamHead {
   #position = 0;
   /** Of the job, once the first event was asked for. */
   #nowMs: number | undefined;
+  #isTimeTold = false;
   #isFetching = false;
   #ended = false;
 
@@ -70,7 +71,8 @@ export class TestStreamHead {
   /** Emits the next event. */
   advance(): void {
     if (this.#ended || this.#isFetching) return;
-    if (this.#nowMs === undefined) this.#moveTime(0);
+    // A restored task tells its time again: workers that have replaced others do not know it.
+    if (!this.#isTimeTold) this.#moveTime(this.#nowMs ?? 0);
     const next = this.#events.get(this.#position);
     if (!(next instanceof Promise)) {
       this.#emit(next);
@@ -152,6 +154,7 @@ export class TestStreamHead {
 
   #moveTime(nowMs: number): void {
     this.#nowMs = nowMs;
+    this.#isTimeTold = true;
     this.#environment.setProcessingTime(nowMs);
   }
 
