@@ -3,6 +3,7 @@ import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
 import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.ts";
 import { createSideInputs, createTimers, createUserState } from "./create-parts.ts";
+import { PagedValues } from "./paged-values.ts";
 import { PushedBackInput } from "./pushed-back-input.ts";
 import { Residuals } from "./residuals.ts";
 import type { StreamOutputs } from "./stream-outputs.ts";
@@ -62,6 +63,10 @@ export function openStage(
             }),
       sideInputs,
       pushedBack: new PushedBackInput(rows.table("pushed-back"), idPrefix),
+      pagedValues:
+        task.vertex.head.kind === "group-by-key" && task.vertex.head.stateBacked
+          ? new PagedValues(graph.coders, stage.inputCoderId, limits)
+          : undefined,
       limits: {
         maxBundleBytes: limits.bundleInputBytes,
         maxBundleElements: environment.maxBundleElements,

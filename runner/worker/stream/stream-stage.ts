@@ -22,6 +22,7 @@ import type { Finalize } from "./finalizers.ts";
 import { elementsOf, leastTimestamp } from "./encoded-elements.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { Truncation } from "./truncation.ts";
+import type { PagedValues } from "./paged-values.ts";
 import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals, RunningResiduals } from "./residuals.ts";
 import { StageQueue } from "./stage-queue.ts";
@@ -39,6 +40,8 @@ export interface StreamStageInit {
   readonly truncation: Truncation | undefined;
   readonly sideInputs: StreamSideInputs | undefined;
   readonly pushedBack: PushedBackInput;
+  /** Where main input is groups that the SDK may read in pages. */
+  readonly pagedValues: PagedValues | undefined;
   readonly limits: {
     readonly maxBundleBytes: number;
     readonly maxBundleElements: number;
@@ -112,6 +115,8 @@ export class StreamStage {
       userState: init.userState,
       timers: init.timers,
       onState: (request: StateRequest) => {
+        if (init.pagedValues !== undefined && request.stateKey?.type?.$case === "runner")
+          return init.pagedValues.answer(request);
         if (init.sideInputs === undefined) throw new Error(`${init.stageName} has no side input.`);
         return init.sideInputs.answer(request);
       },
@@ -328,8 +333,9 @@ export class StreamStage {
     this.#running = { startedMs: clock.monotonicMs(), timer, truncated, hold: work.hold };
     const thaw = this.#init.sideInputs?.freeze();
     if (this.#init.splittable) void this.#splitLater(timer.signal);
+    const chunks = this.#init.pagedValues?.begin(work.chunks) ?? work.chunks;
     this.#runner
-      .run(bundleInputOf(work.chunks), work.firing, (commit) => this.#onCommit(work, commit, truncated))
+      .run(bundleInputOf(chunks), work.firing, (commit) => this.#onCommit(work, commit, truncated))
       .catch((failure: unknown) => {
         work.firing?.release();
         work.residuals?.release();
@@ -338,6 +344,7 @@ export class StreamStage {
       .finally(() => {
         timer.abort();
         thaw?.();
+        this.#init.pagedValues?.end();
         this.#running = undefined;
         this.#init.wake();
       });
