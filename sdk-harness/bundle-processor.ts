@@ -200,6 +200,11 @@ export class BundleProcessor {
     };
   }
 
+  /** User code has thrown: what it wrote stays in the cache, under the bundle's token. */
+  failed(): void {
+    this.#services.state.leaveInCache();
+  }
+
   /** Gives back what follows the fraction of the remainder: of the running restriction, or else whole elements. */
   split(request: ProcessBundleSplitRequest): ProcessBundleSplitResponse {
     const nothing: ProcessBundleSplitResponse = { primaryRoots: [], residualRoots: [], channelSplits: [] };

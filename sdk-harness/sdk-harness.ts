@@ -158,6 +158,7 @@ export class SdkHarness {
       this.#end(instructionId);
       this.#respond(instructionId, { $case: "processBundle", value });
     } catch (failure) {
+      this.#bundles.get(instructionId)?.processor.failed();
       this.#end(instructionId);
       this.#respond(instructionId, undefined, failure instanceof Error ? failure.message : String(failure));
     }

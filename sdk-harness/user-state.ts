@@ -3,8 +3,8 @@
  * Writes are kept until the bundle's end and then sent; what is known of a bag is kept beyond the bundle under the
  * runner's cache token.
  *
- * Invariant: as in Beam's other SDKs the cache is changed when the bundle flushes, before the runner has committed: it
- * is right only because a failed bundle changes the token.
+ * Invariant: as in Beam's other SDKs the cache has what a bundle wrote before the runner has committed it, and also what
+ * a failed bundle wrote: it is right only because a failed bundle changes the token.
  */
 import type { StateKey } from "../proto/gen/beam_fn_api.ts";
 import type { StateSpec } from "../proto/gen/beam_runner_api.ts";
@@ -91,21 +91,29 @@ export class BundleState {
 
   /** Sends all writes. The bundle may answer when this has resolved. @throws the runner's error */
   async flush(): Promise<void> {
-    const { client, cache, instructionId } = this.#init;
+    const { client, instructionId } = this.#init;
     const sent: Promise<void>[] = [];
     for (const cell of this.#cells.values()) {
-      const { stateKey, coder, cleared, appended, base, cacheKey } = cell;
+      const { stateKey, coder, cleared, appended } = cell;
       if (cleared) sent.push(client.clear(instructionId, stateKey));
       if (appended.length > 0) {
         const writer = new ByteWriter();
         for (const value of appended) coder.encode(value, writer);
         sent.push(client.append(instructionId, stateKey, writer.finish()));
       }
+    }
+    this.leaveInCache();
+    await Promise.all(sent);
+  }
+
+  /** The cache now has what the bundle has read and written, whether it succeeds or not. */
+  leaveInCache(): void {
+    const { cache } = this.#init;
+    for (const { cacheKey, cleared, appended, base } of this.#cells.values()) {
       if (cacheKey === undefined) continue;
-      if (cleared) cache.put(cacheKey, appended);
+      if (cleared) cache.put(cacheKey, [...appended]);
       else if (base !== undefined) cache.put(cacheKey, appended.length === 0 ? base : [...base, ...appended]);
     }
-    await Promise.all(sent);
   }
 }
 
