@@ -48,6 +48,8 @@ export class SnapshotChain {
     this.#init = init;
     this.#files = init.restoredFrom ?? [];
     this.#maxFiles = init.maxFiles ?? DEFAULT_MAX_FILES;
+    // A task that is restored again and again would never come to its next base.
+    if (this.#isLong()) this.#markAllChanged();
   }
 
   /** Freezes the rows, in one step. */
@@ -68,15 +70,19 @@ export class SnapshotChain {
     const deltas = this.#unwritten.slice(0, this.#unwritten.indexOf(delta) + 1);
     if (deltas.length === 0) return this.#files;
     const isBase = deltas.some((each) => each.isBase);
-    const { directory, label, rows } = this.#init;
+    const { directory, label } = this.#init;
     const name = `${label}-${delta.checkpointId}.${isBase ? "base" : "delta"}`;
     const header = { isBase, checkpointId: delta.checkpointId };
     const file = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
     this.#unwritten = this.#unwritten.slice(deltas.length);
     for (const each of deltas) each.release();
     this.#files = isBase ? [file] : [...this.#files, file];
-    if (this.#isLong()) this.#marking ??= rows.markAllChanged().finally(() => (this.#marking = undefined));
+    if (this.#isLong()) this.#markAllChanged();
     return this.#files;
+  }
+
+  #markAllChanged(): void {
+    this.#marking ??= this.#init.rows.markAllChanged().finally(() => (this.#marking = undefined));
   }
 
   #isLong(): boolean {

@@ -176,6 +176,7 @@ test.serial(
         let label = `chain-${runs++}`;
         let rows = open(budget);
         let chain = new SnapshotChain({ rows, directory, label, maxFiles: 3 });
+        await chain.settled();
         const blocker = (id: number) =>
           ["base", "delta"].map((kind) => join(directory, `${label}-${id}.${kind}.part`, "in the way"));
         for (const [id, { changes, fails }] of given.entries()) {
@@ -205,6 +206,7 @@ test.serial(
             rows = restored;
             label = `${label}.${id}`;
             chain = new SnapshotChain({ rows, directory, label, maxFiles: 3, restoredFrom: files });
+            await chain.settled();
           }
         }
         rows.close();
