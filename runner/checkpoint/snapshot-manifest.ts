@@ -15,8 +15,13 @@
  *   tasks             one for each task: vertexId, subtaskIndex, parallelism, and its files, oldest first, each with
  *                     path (relative to the manifest where the file lies below it, absolute elsewhere), byteLength
  *                     and sha256 (lower-case hex)
+ *   tables            what tasks keep as keyed rows, so that the files can be read without the pipeline: vertexId,
+ *                     table, kind, transformId, transform, stateId, and ids of coders; may be missing
+ *   coders            by id: urn, components (ids), payload (base64, of rows only); may be missing
+ *   record            how the checkpoint went: alignmentMs, commitWaitMs, writeMs, writtenBytes, stateBytes, warnings;
+ *                     may be missing
  *
- * What a reader does not know it ignores. The files' own format is runner/state's.
+ * What a reader does not know it ignores. The files' own format is in FORMAT.md.
  */
 import { z } from "zod";
 import { WeirError } from "../base/errors.ts";
@@ -30,6 +35,35 @@ const task = z.object({
   parallelism: z.number().int(),
   files: z.array(file),
 });
+const KINDS = ["value", "bag", "combining", "map", "set", "ordered-list", "multimap", "timers", "grouping"] as const;
+const table = z.object({
+  vertexId: z.string(),
+  table: z.string(),
+  kind: z.enum(KINDS),
+  transformId: z.string(),
+  transform: z.string(),
+  stateId: z.string(),
+  keyCoderId: z.string(),
+  windowCoderId: z.string(),
+  valueCoderId: z.string(),
+  mapKeyCoderId: z.string(),
+});
+const coder = z.object({
+  urn: z.string(),
+  components: z.array(z.string()).readonly(),
+  payload: z.string().exactOptional(),
+});
+const record = z.object({
+  /** The longest of any task, each. */
+  alignmentMs: z.number(),
+  commitWaitMs: z.number(),
+  writeMs: z.number(),
+  /** By this checkpoint, and all that it needs. */
+  writtenBytes: z.number(),
+  stateBytes: z.number(),
+  /** Of settings that hurt. */
+  warnings: z.array(z.string()).readonly(),
+});
 const manifest = z.object({
   format: z.literal("weir-checkpoint"),
   version: z.literal(VERSION),
@@ -42,9 +76,15 @@ const manifest = z.object({
   triggeredMs: z.number(),
   completedMs: z.number(),
   tasks: z.array(task),
+  tables: z.array(table).readonly().exactOptional(),
+  coders: z.record(z.string(), coder).readonly().exactOptional(),
+  record: record.exactOptional(),
 });
 
 export type SnapshotFileRef = Readonly<z.infer<typeof file>>;
+export type ManifestTable = Readonly<z.infer<typeof table>>;
+export type ManifestCoder = Readonly<z.infer<typeof coder>>;
+export type CheckpointRecord = Readonly<z.infer<typeof record>>;
 export type ManifestTask = Readonly<z.infer<typeof task>>;
 export type SnapshotManifest = Readonly<Omit<z.infer<typeof manifest>, "format" | "version">>;
 

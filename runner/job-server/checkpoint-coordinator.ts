@@ -16,6 +16,7 @@ import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts"
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import type { StateTables } from "../graph/state-tables.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
 import type { JobWorkers } from "./job-workers.ts";
@@ -27,6 +28,8 @@ export interface CheckpointCoordinatorInit {
   readonly directory: CheckpointDirectory;
   /** Of the plan, lower-case hex. */
   readonly graphFingerprint: string;
+  /** What the tasks keep as rows, for readers of the manifest. */
+  readonly stateTables: StateTables;
   readonly workers: JobWorkers;
   /** The job has come further than before. */
   readonly onComplete: () => void;
@@ -271,7 +274,7 @@ export class CheckpointCoordinator {
     attempt: Attempt,
     files: ReadonlyMap<TaskKey, readonly SnapshotFileRef[]>,
   ): SnapshotManifest {
-    const { run, graphFingerprint, clock } = this.#init;
+    const { run, graphFingerprint, stateTables, clock } = this.#init;
     const nowMs = clock.nowMs();
     return {
       jobId: run.jobId,
@@ -288,6 +291,7 @@ export class CheckpointCoordinator {
         parallelism: deployment.parallelism,
         files: [...(files.get(key) ?? [])],
       })),
+      ...stateTables,
     };
   }
 

@@ -15,6 +15,7 @@ import { WeirError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { describeStateTables } from "../graph/state-tables.ts";
 import { CheckpointCoordinator, type RestorePoint } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
@@ -87,10 +88,22 @@ export class StreamingExecution implements Execution, WorkerListener {
     const path = join(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
     const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
     const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
+    const stateTables = describeStateTables(run.graph);
     const onComplete = () => this.#restarts.progressed();
     const { clock, log } = init;
     const workers = this.#workers;
-    const shared = { run, settings, directory, graphFingerprint, workers, onComplete, observer, clock, log };
+    const shared = {
+      run,
+      settings,
+      directory,
+      graphFingerprint,
+      stateTables,
+      workers,
+      onComplete,
+      observer,
+      clock,
+      log,
+    };
     this.#checkpoints = new CheckpointCoordinator(shared);
   }
 
