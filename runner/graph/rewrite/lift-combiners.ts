@@ -87,12 +87,13 @@ function windowingAllowsLifting(input: PCollection | undefined, windowing: Windo
   return triggerAllowsLifting(windowing?.trigger);
 }
 
-/** Triggers that count elements, or fire at each, must see each of them. */
+/** Triggers that count elements must see each of them. */
 function triggerAllowsLifting(trigger: Trigger | undefined): boolean {
   const spec = trigger?.trigger;
   if (spec === undefined) return true;
   switch (spec.$case) {
     case "default":
+    case "always":
     case "never":
     case "afterProcessingTime":
     case "afterSynchronizedProcessingTime":
@@ -105,7 +106,6 @@ function triggerAllowsLifting(trigger: Trigger | undefined): boolean {
       return spec.value.subtriggers.every(triggerAllowsLifting);
     case "repeat":
       return triggerAllowsLifting(spec.value.subtrigger);
-    case "always":
     case "afterAll":
     case "afterEach":
     case "orFinally":

@@ -220,11 +220,7 @@ export class TriggeredGrouping implements WindowedGrouping {
     if (!group.isDirty) this.#store.markDirty(group);
     if (this.#trigger.isDefault) {
       if (this.#watermarks.input <= group.maxTimestamp) return;
-    } else {
-      // At each element, not once for those that came together: panes do not depend on how input was cut.
-      this.#trigger.onElement(this.#contextOf(group));
-      this.#fireIfReady(group);
-    }
+    } else this.#trigger.onElement(this.#contextOf(group));
     if (group.isTouched) return;
     group.isTouched = true;
     this.#touched.push(group);
