@@ -142,12 +142,22 @@ const BUNDLES: readonly OptionSpec[] = [
 ];
 
 const SOURCES: readonly OptionSpec[] = [
-  option("not-yet", "shutdown_sources_after_idle_ms", "INTEGER", "-1", "End sources that were idle for so long.", {
-    ...COUNT_OR_UNSET,
-  }),
-  option("not-yet", "auto_watermark_interval", "INTEGER", undefined, "Milliseconds between watermarks.", {
-    minimum: 0,
-  }),
+  option(
+    "not-applicable",
+    "shutdown_sources_after_idle_ms",
+    "INTEGER",
+    "-1",
+    "End sources that were idle for so long. In Weir a source that has nothing left ends at once; its tasks still take part in checkpoints.",
+    { ...COUNT_OR_UNSET },
+  ),
+  option(
+    "not-applicable",
+    "auto_watermark_interval",
+    "INTEGER",
+    undefined,
+    "Milliseconds between watermarks. Weir sends a watermark when it moves.",
+    { minimum: 0 },
+  ),
   option(
     "not-applicable",
     "latency_tracking_interval",
@@ -179,7 +189,13 @@ const EXECUTION: readonly OptionSpec[] = [
   option("not-applicable", "auto_balance_write_files_sharding_enabled", "BOOLEAN", "false", "For Java's WriteFiles."),
   option("not-yet", "disable_metrics", "BOOLEAN", "false", "Do not collect metrics."),
   option("not-applicable", "disable_metric_accumulator", "BOOLEAN", "false", "Flink's accumulators."),
-  option("not-yet", "shutdown_sources_on_final_watermark", "BOOLEAN", "false", "End sources at the final watermark."),
+  option(
+    "not-applicable",
+    "shutdown_sources_on_final_watermark",
+    "BOOLEAN",
+    "false",
+    "End sources at the final watermark. Weir always does.",
+  ),
   option("not-applicable", "use_data_stream_for_batch", "BOOLEAN", "false", "Flink's choice of API."),
   option("not-applicable", "force_slot_sharing_group", "BOOLEAN", "true", "Flink's slot sharing."),
   option("not-applicable", "files_to_stage", "ARRAY", undefined, "Jars for a Flink cluster."),
