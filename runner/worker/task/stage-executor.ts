@@ -67,6 +67,9 @@ export interface StageExecutorInit {
   readonly signal: AbortSignal;
 }
 
+/** How long a stage that is done waits for its finalizations. */
+const FINALIZATION_WAIT_MS = 5000;
+
 export class StageExecutor {
   readonly #init: StageExecutorInit;
   readonly #skip: Skip;
@@ -76,6 +79,7 @@ export class StageExecutor {
   /** Residuals and split-off input: uncommitted input of its own. Bounded by the input that it came from. */
   readonly #returned: BundleInput[] = [];
   readonly #running = new Set<RunningBundle>();
+  readonly #finalizing = new Set<Promise<unknown>>();
   #source: AsyncIterator<BundleInput> | undefined;
   #sourceEnded = false;
   #pulledElements = 0;
@@ -113,11 +117,22 @@ export class StageExecutor {
         ),
       );
       if (first !== undefined) throw first.thrown;
+      await this.#finalized();
     } finally {
       ended.abort();
       await supervision;
       await bundles.return(undefined);
     }
+  }
+
+  /** When finalizations are answered, for a client that looks for their effect when its job is done; not for ever. */
+  async #finalized(): Promise<void> {
+    if (this.#finalizing.size === 0) return;
+    const waited = new AbortController();
+    const signal = AbortSignal.any([this.#signal, waited.signal]);
+    const limit = this.#init.clock.sleep(FINALIZATION_WAIT_MS, signal).catch(() => undefined);
+    await Promise.race([Promise.all(this.#finalizing), limit]);
+    waited.abort();
   }
 
   /** What running bundles have told of their metrics. */
@@ -361,14 +376,17 @@ export class StageExecutor {
           ),
         );
       this.#init.onCommitted(infos);
-      if (response.requiresFinalization)
-        harness
+      if (response.requiresFinalization) {
+        const finalizing: Promise<unknown> = harness
           .instruct(harness.newInstructionId(), {
             $case: "finalizeBundle",
             value: { instructionId: attempt.instructionId },
           })
           // Finalization is best effort: a lost harness has nothing left to finalize.
-          .catch((failure: unknown) => this.#init.log.warn({ err: failure }, "finalization was not answered"));
+          .catch((failure: unknown) => this.#init.log.warn({ err: failure }, "finalization was not answered"))
+          .finally(() => this.#finalizing.delete(finalizing));
+        this.#finalizing.add(finalizing);
+      }
       return { kind: "committed" };
     } catch (failure) {
       output.abort();
