@@ -21,6 +21,7 @@ export interface JobSettings {
   readonly executionRetryDelayMs: number | undefined;
   /** As the user gave it; LOOPBACK is EXTERNAL on the wire and known only by this. */
   readonly environmentType: string | undefined;
+  readonly checkpointingMode: string | undefined;
   readonly experiments: readonly string[];
   /** Undefined: the job takes none. */
   readonly checkpoints: CheckpointSettings | undefined;
@@ -42,6 +43,7 @@ export function jobSettings(values: OptionValues): JobSettings {
     numberOfExecutionRetries: unlessNegative(values.integer("number_of_execution_retries")),
     executionRetryDelayMs: unlessNegative(values.integer("execution_retry_delay")),
     environmentType: values.string("environment_type"),
+    checkpointingMode: values.string("checkpointing_mode"),
     experiments: values.array("experiments"),
     checkpoints: checkpointSettings(values),
   };

@@ -55,6 +55,7 @@ export class JobWorkers {
             maxBundleTimeMs: settings.maxBundleTimeMs,
             loopback: settings.environmentType === "LOOPBACK",
             streaming: settings.streaming,
+            barriersBlock: settings.checkpointingMode !== "AT_LEAST_ONCE",
             experiments: settings.experiments,
           }),
         ),

@@ -77,7 +77,7 @@ const CHECKPOINTS: readonly OptionSpec[] = [
     minimum: 1,
     alsoAllowed: [-1],
   }),
-  option("not-yet", "checkpointing_mode", "STRING", "EXACTLY_ONCE", "EXACTLY_ONCE or AT_LEAST_ONCE.", {
+  option("honoured", "checkpointing_mode", "STRING", "EXACTLY_ONCE", "EXACTLY_ONCE or AT_LEAST_ONCE.", {
     choices: ["EXACTLY_ONCE", "AT_LEAST_ONCE"],
   }),
   option("honoured", "checkpoint_timeout_millis", "INTEGER", "-1", "A checkpoint that takes longer is aborted.", {

@@ -36,6 +36,7 @@ export interface JobDescription {
   readonly sdkWorkerParallelism: number;
   readonly maxBundleElements: number;
   readonly maxBundleTimeMs: number;
+  readonly barriersBlock: boolean;
   readonly loopback: boolean;
 }
 
@@ -225,6 +226,7 @@ export class WorkerJob {
         maxParallelism: description.maxParallelism,
         maxBundleElements: description.maxBundleElements,
         maxBundleTimeMs: description.maxBundleTimeMs,
+        barriersBlock: description.barriersBlock,
         limits,
         maxQueuedBytes: Math.min(MAX_QUEUED_BYTES, limits.bundleInputBytes),
         clock,

@@ -253,6 +253,7 @@ export class Worker {
     const settings = JSON.parse(new TextDecoder().decode(message.settings)) as {
       maxBundleElements: number;
       maxBundleTimeMs?: number;
+      barriersBlock?: boolean;
       loopback: boolean;
     };
     const job: WorkerJob = new WorkerJob({
@@ -268,6 +269,7 @@ export class Worker {
         sdkWorkerParallelism: Math.max(1, message.sdkWorkerParallelism),
         maxBundleElements: settings.maxBundleElements,
         maxBundleTimeMs: Math.max(1, settings.maxBundleTimeMs ?? 1_000),
+        barriersBlock: settings.barriersBlock ?? true,
         loopback: settings.loopback,
       },
       limits,

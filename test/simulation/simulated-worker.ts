@@ -98,6 +98,7 @@ export class SimulatedWorker {
         schedule: (run) => this.#later(init.random.next() * 0.5, run),
         harness: (environmentId, lane, signal) => this.#harness(`${environmentId}/${lane}`, signal),
         descriptorId: (vertexId) => vertexId,
+        barriersBlock: true,
         truncateDescriptorId: (vertexId) => `${vertexId}/truncate`,
         windowMerger: () => undefined,
       },

@@ -86,6 +86,26 @@ test("a barrier of a checkpoint that was given up is overtaken by a newer one", 
   );
 });
 
+test("AT_LEAST_ONCE: channels are read on behind a barrier, which is given when it has come on all", (t) => {
+  const [first, second] = channels(2, 0);
+  if (first === undefined || second === undefined) throw new Error("two channels");
+  const gate = new InputGate([first, second], undefined, false);
+  first.queue.push(barrier(1));
+  first.queue.push(data(1));
+  t.deepEqual(
+    drain(gate).map((event) => event.kind),
+    ["data"],
+  );
+  // Checkpoint 1 was given up: its barrier never comes on the second channel.
+  first.queue.push(barrier(2));
+  second.queue.push(barrier(2));
+  second.queue.push(data(2));
+  t.deepEqual(
+    drain(gate).map((event) => (event.kind === "barrier" ? event.barrier.checkpointId : event.kind)),
+    ["data", 2],
+  );
+});
+
 test("side input is read while main input is not wanted", (t) => {
   const [main, side] = channels(1, 1);
   if (main === undefined || side === undefined) throw new Error("two channels");

@@ -3,7 +3,8 @@
  * input: over all of its datasets), and barriers once they have arrived on every channel.
  *
  * Invariants: the order within a channel is kept. A channel whose front is a barrier is not read until the barrier is
- * at the front of all channels (aligned checkpoints). Merged watermarks never move back. Side input is read even
+ * at the front of all channels (aligned checkpoints), unless the job asked for AT_LEAST_ONCE: then it is read on, and
+ * what came behind the barrier is in the snapshot and comes again after a restore. Merged watermarks never move back. Side input is read even
  * while main input is not wanted, since main input may be waiting for it.
  */
 import type { Chunk } from "../../base/chunk.ts";
@@ -24,6 +25,8 @@ export type GateEvent =
 
 interface Channel extends GateChannel {
   watermark: Timestamp;
+  /** Of the newest barrier that was taken from it, where barriers do not block. */
+  passedCheckpointId: number;
 }
 
 export class InputGate {
@@ -31,18 +34,25 @@ export class InputGate {
   #next = 0;
   #mainWatermark: Timestamp;
   readonly #sideWatermarks = new Map<string, Timestamp>();
+  readonly #blocks: boolean;
 
-  /** @param restored watermarks from which a restored task goes on; the minimum where there is none. */
+  /**
+   * @param restored watermarks from which a restored task goes on; the minimum where there is none.
+   * @param blocks false: a channel is read on behind a barrier (AT_LEAST_ONCE)
+   */
   constructor(
     channels: readonly GateChannel[],
     restored: { readonly main: Timestamp; readonly side: ReadonlyMap<string, Timestamp> } = {
       main: MIN_TIMESTAMP,
       side: new Map(),
     },
+    blocks = true,
   ) {
+    this.#blocks = blocks;
     this.#mainWatermark = restored.main;
     this.#channels = channels.map((channel) => ({
       ...channel,
+      passedCheckpointId: -1,
       watermark: channel.side ? (restored.side.get(channel.datasetId) ?? MIN_TIMESTAMP) : restored.main,
     }));
     for (const { side, datasetId, watermark } of this.#channels)
@@ -80,8 +90,8 @@ export class InputGate {
       const item = channel.queue.peek();
       if (item === undefined) continue;
       if (item.kind === "barrier") {
-        const barrier = this.#alignedBarrier();
-        if (barrier === "dropped older ones") step = -1;
+        const barrier = this.#blocks ? this.#alignedBarrier() : this.#passedBarrier(channel, item.barrier);
+        if (barrier === "look again") step = -1;
         else if (barrier !== undefined) return { kind: "barrier", barrier };
         continue;
       }
@@ -98,7 +108,7 @@ export class InputGate {
   }
 
   /** Takes the barrier from every channel if it is at the front of all of them. */
-  #alignedBarrier(): Barrier | "dropped older ones" | undefined {
+  #alignedBarrier(): Barrier | "look again" | undefined {
     let barrier: Barrier | undefined;
     for (const { queue } of this.#channels) {
       const front = queue.peek();
@@ -115,9 +125,17 @@ export class InputGate {
         aligned = false;
       }
     }
-    if (!aligned) return "dropped older ones";
+    if (!aligned) return "look again";
     for (const { queue } of this.#channels) queue.shift();
     return barrier;
+  }
+
+  /** Takes the barrier from its channel. @returns it when it was the last channel's */
+  #passedBarrier(channel: Channel, barrier: Barrier): Barrier | "look again" {
+    channel.queue.shift();
+    channel.passedCheckpointId = barrier.checkpointId;
+    const isLast = this.#channels.every((other) => other.passedCheckpointId >= barrier.checkpointId);
+    return isLast ? barrier : "look again";
   }
 
   #advance(channel: Channel, timestamp: Timestamp): GateEvent | undefined {

@@ -30,6 +30,8 @@ export interface StreamTaskEnvironment {
   readonly rows: StateRows;
   /** True where the job takes checkpoints: bundles are finalized when one is complete. */
   readonly checkpoints: boolean;
+  /** False for AT_LEAST_ONCE: a task reads on while it waits for a barrier's other copies. */
+  readonly barriersBlock: boolean;
   readonly clock: Clock;
   readonly jobClock: JobClock;
   readonly log: Log;
