@@ -18,6 +18,7 @@ import { ResourceScope } from "./base/resource-scope.ts";
 import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
+import { checkpointCommand } from "./inspect/checkpoint-command.ts";
 import {
   attachJob,
   cancelJob,
@@ -299,6 +300,8 @@ function workerCommandLine(): Command {
 export async function runCli(args: readonly string[]): Promise<void> {
   const program = new Command("weir").description("An Apache Beam portable runner.").version(VERSION).exitOverride();
   program.configureOutput({ writeErr: (text) => process.stderr.write(text) });
+  // A reader such as `head` has seen enough.
+  process.stdout.on("error", (failure: NodeJS.ErrnoException) => process.exit(failure.code === "EPIPE" ? 0 : 1));
   program.addCommand(serveCommand());
   program.addCommand(workerCommandLine());
   program
@@ -326,6 +329,7 @@ export async function runCli(args: readonly string[]): Promise<void> {
     .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
       print(await withJobClient(jobEndpoint, (client) => drainJob(client, job))),
     );
+  program.addCommand(checkpointCommand(print));
   program
     .command("boot")
     .description("Start an SDK harness as a Beam container's boot does; a PROCESS environment's command.")

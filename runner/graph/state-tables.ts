@@ -140,7 +140,8 @@ function kindOf(state: StateSpec | undefined): KindAndCoders {
     case "multimapSpec":
       return { kind: "multimap", valueCoderId: spec.value.valueCoderId, mapKeyCoderId: spec.value.keyCoderId };
     case "setSpec":
-      return { kind: "set", valueCoderId: "", mapKeyCoderId: spec.value.elementCoderId };
+      // In a bag (Python) or as keys of a multimap (Java).
+      return { kind: "set", valueCoderId: spec.value.elementCoderId, mapKeyCoderId: spec.value.elementCoderId };
     default:
       return OPAQUE;
   }

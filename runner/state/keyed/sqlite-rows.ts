@@ -75,6 +75,10 @@ export class SqliteRows implements StateRows {
     return table;
   }
 
+  get tableNames(): readonly string[] {
+    return [...this.#tables.keys()];
+  }
+
   /** Bytes of rows in memory, with what they cost beside their bytes. */
   get usedBytes(): number {
     return this.#memory.usedBytes;
