@@ -12,19 +12,20 @@ import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
-import type { BundlePlan } from "../task/bundle-attempt.ts";
+import type { BundlePlan, Residual } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { Barrier } from "./channel-queue.ts";
 import type { Finalize } from "./finalizers.ts";
-import { elementsOf, leastTimestamp } from "./encoded-elements.ts";
+import { elementsOf } from "./encoded-elements.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { Truncation } from "./truncation.ts";
 import type { PagedValues } from "./paged-values.ts";
 import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals, RunningResiduals } from "./residuals.ts";
+import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
 import type { FiringTimers, StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
 
@@ -92,13 +93,13 @@ export class StreamStage {
   readonly #init: StreamStageInit;
   readonly #runner: BundleRunner;
   readonly #queue: StageQueue;
+  readonly #wait: SideInputWait | undefined;
   #inputWatermark: Timestamp;
   /** The input watermark up to which every timer has fired: those without a hold of their own are held by it. */
   #firedWatermark: Timestamp;
   #running: RunningBundle | undefined;
   /** The watermark has moved: once no timer is eligible, expired windows are dropped. */
   #expirationDue = false;
-  #sideInputsMoved = false;
   #isDraining = false;
   #forgetWake: (() => void) | undefined;
   #wakeMs: number | undefined;
@@ -108,6 +109,7 @@ export class StreamStage {
     this.#inputWatermark = init.inputWatermark;
     this.#firedWatermark = MIN_TIMESTAMP;
     this.#queue = new StageQueue(init.plan.skip);
+    if (init.sideInputs !== undefined) this.#wait = new SideInputWait(init.sideInputs, init.pushedBack, init.plan.skip);
     this.#runner = new BundleRunner({
       stageName: init.stageName,
       plan: init.plan,
@@ -196,14 +198,14 @@ export class StreamStage {
 
   /** A side input has new content or a new watermark. */
   sideInputsMoved(): void {
-    this.#sideInputsMoved = true;
+    this.#wait?.moved();
   }
 
   /** Does what can be done now: takes marks, starts a bundle. @returns true when it changed anything. */
   pump(): boolean {
     let changed = false;
     while (this.#running === undefined && !this.#init.signal.aborted) {
-      if (this.#sideInputsMoved) this.#releasePushedBack();
+      this.#wait?.release(this.#queue);
       if (this.#queue.front?.kind === "barrier") {
         // Before timers and residuals, which are state: they could go on for ever.
         const { barrier } = this.#queue.front;
@@ -259,15 +261,19 @@ export class StreamStage {
 
   /** In a job that drains: a bundle that truncates restrictions before any of them runs. */
   #startTruncation(): boolean {
-    const { truncation, residuals } = this.#init;
+    const { truncation, residuals, limits } = this.#init;
     if (!this.#isDraining || truncation === undefined) return false;
-    const { front } = this.#queue;
-    if (front?.kind === "data") {
-      this.#queue.shift();
-      const hold = front.released ? this.#queue.releasedHold : this.#inputWatermark;
-      for (const element of elementsOf(front.chunk.data, this.#init.plan.skip))
-        residuals.add({ element, dueMs: 0, hold, truncated: false });
-      if (front.released) this.#queue.committed(1);
+    if (this.#queue.front?.kind === "data") {
+      // What has to wait for a side input waits in a job that drains, too.
+      const { chunks, releasedCount } = this.#queue.take(
+        { maxElements: MAX_RESTRICTIONS, maxBytes: limits.maxBundleBytes },
+        this.#wait?.divide,
+      );
+      const hold = releasedCount > 0 ? this.#queue.releasedHold : this.#inputWatermark;
+      for (const chunk of chunks)
+        for (const element of elementsOf(chunk.data, this.#init.plan.skip))
+          residuals.add({ element, dueMs: 0, hold, truncated: false });
+      this.#queue.committed(releasedCount);
     }
     const taken = residuals.takeUntruncated(MAX_RESTRICTIONS);
     if (taken === undefined) return false;
@@ -290,19 +296,13 @@ export class StreamStage {
   #nextElements(): BundleWork | undefined {
     // A mark first: everything before it has committed, and residuals could go on for ever.
     if (!this.#queue.isEmpty && this.#queue.front?.kind !== "data") return undefined;
-    const { residuals, limits, plan, splittable, sideInputs, jobClock, pushedBack } = this.#init;
+    const { residuals, limits, splittable, jobClock } = this.#init;
     const maxElements = splittable ? Math.min(MAX_RESTRICTIONS, limits.maxBundleElements) : limits.maxBundleElements;
     const due = residuals.takeDue(jobClock.nowMs(), maxElements);
     const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
-    const divide = (chunk: Chunk): Chunk | undefined => {
-      const divided = sideInputs?.divide(chunk);
-      const waiting = divided?.waiting;
-      if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, plan.skip));
-      return divided?.ready;
-    };
     const taken = this.#queue.take(
       { maxElements: maxElements - chunks.length, maxBytes: limits.maxBundleBytes },
-      sideInputs === undefined || sideInputs.allReady ? undefined : divide,
+      this.#wait?.divide,
     );
     chunks.push(...taken.chunks);
     if (chunks.length === 0) return undefined;
@@ -310,20 +310,6 @@ export class StreamStage {
     const released = taken.releasedCount > 0 ? this.#queue.releasedHold : MAX_TIMESTAMP;
     const hold = Math.min(this.#inputWatermark, due?.hold ?? MAX_TIMESTAMP, released) as Timestamp;
     return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };
-  }
-
-  /** Looks through the pushed-back input: what has become ready goes to the front of the queue. */
-  #releasePushedBack(): void {
-    const { sideInputs, pushedBack } = this.#init;
-    this.#sideInputsMoved = false;
-    if (sideInputs === undefined || pushedBack.count === 0) return;
-    const released: { readonly chunk: Chunk; readonly hold: Timestamp }[] = [];
-    for (const { chunk, hold } of [...pushedBack.takeAll()]) {
-      const { ready, waiting } = sideInputs.allReady ? { ready: chunk, waiting: undefined } : sideInputs.divide(chunk);
-      if (waiting !== undefined) pushedBack.add(waiting, leastTimestamp(waiting.data, this.#init.plan.skip));
-      if (ready !== undefined) released.push({ chunk: ready, hold });
-    }
-    this.#queue.release(released);
   }
 
   #start(work: BundleWork): void {
@@ -351,17 +337,10 @@ export class StreamStage {
   }
 
   #onCommit(work: BundleWork, commit: BundleCommit, truncated: boolean): void {
-    const { residuals, jobClock, timers } = this.#init;
+    const { timers } = this.#init;
     work.residuals?.commit();
     if (timers !== undefined) for (const chunk of work.chunks) timers.noteInput(chunk);
-    const now = jobClock.nowMs();
-    for (const residual of commit.residuals)
-      residuals.add({
-        element: residual.element,
-        dueMs: now + residual.delayMs,
-        hold: (residual.watermarkMs ?? work.hold) as Timestamp,
-        truncated,
-      });
+    this.#addResiduals(commit.residuals, work.hold, truncated);
     this.#queue.committed(work.releasedCount);
     this.#init.onCommitted(commit.infos, commit.finalize);
   }
@@ -379,23 +358,31 @@ export class StreamStage {
   }
 
   async #split(): Promise<void> {
-    const { residuals, plan, jobClock, log } = this.#init;
+    const { plan, log } = this.#init;
     const running = this.#running;
     try {
       const split = await this.#runner.split(0);
       if (split === undefined || running === undefined) return;
-      const { truncated } = running;
-      const now = jobClock.nowMs();
       // Independent input from now on, whatever becomes of the bundle.
-      const { hold } = running;
-      for (const { element, delayMs, watermarkMs } of split.residuals)
-        residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp, truncated });
-      for (const chunk of split.residualChannel.chunks)
-        for (const element of elementsOf(chunk.data, plan.skip))
-          residuals.add({ element, dueMs: now, hold, truncated });
+      const { hold, truncated } = running;
+      this.#addResiduals(split.residuals, hold, truncated);
+      const rest = split.residualChannel.chunks.flatMap((chunk) => elementsOf(chunk.data, plan.skip));
+      this.#addResiduals(
+        rest.map((element) => ({ element, delayMs: 0, watermarkMs: undefined })),
+        hold,
+        truncated,
+      );
     } catch (failure) {
       log.debug({ err: failure }, "split was not answered");
     }
+  }
+
+  /** @param hold of those that tell no watermark */
+  #addResiduals(given: readonly Residual[], hold: Timestamp, truncated: boolean): void {
+    const { residuals, jobClock } = this.#init;
+    const now = jobClock.nowMs();
+    for (const { element, delayMs, watermarkMs } of given)
+      residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp, truncated });
   }
 
   #armWake(): void {
