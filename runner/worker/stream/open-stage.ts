@@ -8,7 +8,8 @@ import { PushedBackInput } from "./pushed-back-input.ts";
 import { Residuals } from "./residuals.ts";
 import type { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamSideInputs } from "./stream-ports.ts";
-import { StreamStage, type StreamStageInit } from "./stream-stage.ts";
+import { StreamStage } from "./stream-stage.ts";
+import type { StreamStageInit } from "./stream-stage-init.ts";
 import { Truncation } from "./truncation.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 

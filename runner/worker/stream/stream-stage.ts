@@ -4,66 +4,22 @@
  *
  * Invariants: a mark takes effect when everything before it has committed. At a watermark mark the eligible timers
  * fire, round by round until none is left; then the state of expired windows is dropped; only then does input behind
- * the mark run. The output watermark never passes what uncommitted input, timers, residuals and pushed-back input hold.
+ * the mark run. For timers and expiry the watermark is not past input that waits. The output watermark never passes
+ * what uncommitted input, timers, residuals and input that waits hold.
  */
 import type { StateRequest } from "../../../proto/gen/beam_fn_api.ts";
-import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Chunk } from "../../base/chunk.ts";
-import type { Clock } from "../../base/clock.ts";
-import type { Log } from "../../base/log.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
-import type { BundlePlan, Residual } from "../task/bundle-attempt.ts";
+import type { Residual } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
-import type { HarnessConnection } from "../task/harness-connection.ts";
-import type { StageOutput } from "../task/stage-executor.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { Barrier } from "./channel-queue.ts";
-import type { Finalize } from "./finalizers.ts";
 import { elementsOf } from "./encoded-elements.ts";
-import type { JobClock } from "./job-clock.ts";
-import type { Truncation } from "./truncation.ts";
-import type { PagedValues } from "./paged-values.ts";
-import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals, RunningResiduals } from "./residuals.ts";
+import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
-import type { FiringTimers, StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
-
-export interface StreamStageInit {
-  readonly stageName: string;
-  readonly plan: BundlePlan;
-  readonly splittable: boolean;
-  readonly output: StageOutput & { readonly isFull: boolean };
-  readonly userState: UserState | undefined;
-  readonly timers: Timers | undefined;
-  readonly residuals: Residuals;
-  /** Of a splittable stage that may be unbounded. */
-  readonly truncation: Truncation | undefined;
-  readonly sideInputs: StreamSideInputs | undefined;
-  readonly pushedBack: PushedBackInput;
-  /** Where main input is groups that the SDK may read in pages. */
-  readonly pagedValues: PagedValues | undefined;
-  readonly limits: {
-    readonly maxBundleBytes: number;
-    readonly maxBundleElements: number;
-    readonly maxBundleTimeMs: number;
-    readonly maxBundleAttempts: number;
-  };
-  /** Where a restored task goes on. */
-  readonly inputWatermark: Timestamp;
-  readonly harness: (signal: AbortSignal) => Promise<HarnessConnection>;
-  /** In a commit: metrics, and the finalization that the bundle asked for. */
-  readonly onCommitted: (infos: readonly MonitoringInfo[], finalize: Finalize | undefined) => void;
-  /** Everything before the barrier has committed. */
-  readonly onBarrier: (barrier: Barrier) => void;
-  /** Something may have changed: pump again. */
-  readonly wake: () => void;
-  readonly onFailure: (failure: unknown) => void;
-  readonly clock: Clock;
-  readonly jobClock: JobClock;
-  readonly log: Log;
-  readonly signal: AbortSignal;
-}
+import type { FiringTimers, Timers } from "./stream-ports.ts";
 
 interface RunningBundle {
   readonly startedMs: number;

@@ -1,0 +1,52 @@
+/** What the stage of a streaming task is put together from. */
+import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Timestamp } from "../../time/timestamp.ts";
+import type { BundlePlan } from "../task/bundle-attempt.ts";
+import type { HarnessConnection } from "../task/harness-connection.ts";
+import type { StageOutput } from "../task/stage-executor.ts";
+import type { Barrier } from "./channel-queue.ts";
+import type { Finalize } from "./finalizers.ts";
+import type { JobClock } from "./job-clock.ts";
+import type { PagedValues } from "./paged-values.ts";
+import type { PushedBackInput } from "./pushed-back-input.ts";
+import type { Residuals } from "./residuals.ts";
+import type { StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
+import type { Truncation } from "./truncation.ts";
+
+export interface StreamStageInit {
+  readonly stageName: string;
+  readonly plan: BundlePlan;
+  readonly splittable: boolean;
+  readonly output: StageOutput & { readonly isFull: boolean };
+  readonly userState: UserState | undefined;
+  readonly timers: Timers | undefined;
+  readonly residuals: Residuals;
+  /** Of a splittable stage that may be unbounded. */
+  readonly truncation: Truncation | undefined;
+  readonly sideInputs: StreamSideInputs | undefined;
+  readonly pushedBack: PushedBackInput;
+  /** Where main input is groups that the SDK may read in pages. */
+  readonly pagedValues: PagedValues | undefined;
+  readonly limits: {
+    readonly maxBundleBytes: number;
+    readonly maxBundleElements: number;
+    readonly maxBundleTimeMs: number;
+    readonly maxBundleAttempts: number;
+  };
+  /** Where a restored task goes on. */
+  readonly inputWatermark: Timestamp;
+  readonly harness: (signal: AbortSignal) => Promise<HarnessConnection>;
+  /** In a commit: metrics, and the finalization that the bundle asked for. */
+  readonly onCommitted: (infos: readonly MonitoringInfo[], finalize: Finalize | undefined) => void;
+  /** Everything before the barrier has committed. */
+  readonly onBarrier: (barrier: Barrier) => void;
+  /** Something may have changed: pump again. */
+  readonly wake: () => void;
+  readonly onFailure: (failure: unknown) => void;
+  readonly clock: Clock;
+  readonly jobClock: JobClock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
