@@ -15,11 +15,11 @@ import { bundleInputOf } from "../task/bundle-input.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { elementsOf } from "./encoded-elements.ts";
-import type { Residuals, RunningResiduals } from "./residuals.ts";
+import type { RunningResiduals } from "./residuals.ts";
 import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
-import type { FiringTimers, Timers } from "./stream-ports.ts";
+import type { FiringTimers } from "./stream-ports.ts";
 
 interface RunningBundle {
   readonly startedMs: number;
