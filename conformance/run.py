@@ -2,7 +2,7 @@
 
     python conformance/run.py --plan ci
     python conformance/run.py --suites fn_api,window --environment LOOPBACK --mode batch --workers 2
-    python conformance/run.py --suites go,typescript          (needs Go; packages come from their registries)
+    python conformance/run.py --suites go,java,typescript     (needs Go, a JDK and Maven; packages come from their registries)
     python conformance/run.py --suites fn_api --endpoint localhost:8073 --target Prism --no-known-failures
 
 Starts `weir serve` for each cell unless `--endpoint` is given. The exit code is 1 if a test failed that is not
@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'test', 'support'))
 
 import go_suite  # noqa: E402
+import java_suite  # noqa: E402
 import report  # noqa: E402
 import typescript_suite  # noqa: E402
 from known_failures import KnownFailures  # noqa: E402
@@ -126,6 +127,8 @@ def run_cell(cell, arguments, known):
       sdks = os.path.join(REPOSITORY, '.cache', 'sdks')
       if suite.sdk == 'go':
         records = go_suite.run_suite(suite, settings, directory, sdks, arguments.filter, alive, hanging)
+      elif suite.sdk == 'java':
+        records = java_suite.run_suite(suite, settings, directory, sdks, arguments.filter, alive, hanging)
       elif suite.sdk == 'typescript':
         records = typescript_suite.run_suite(suite, settings, directory, sdks, child_environment(), arguments.filter)
       else:

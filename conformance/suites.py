@@ -16,7 +16,7 @@ class Suite:
   only: tuple = None
   exclude_classes: tuple = ()
   limit_seconds: int = 60
-  # Whose tests they are. Those of other SDKs have a module that runs them: go_suite, typescript_suite.
+  # Whose tests they are. Those of other SDKs have a module that runs them: go_suite, java_suite, typescript_suite.
   sdk: str = 'python'
 
 
@@ -62,6 +62,7 @@ SUITES = {
             'io/textio_test.py', 'io/avroio_test.py', 'io/parquetio_test.py', 'io/tfrecordio_test.py',
             'io/fileio_test.py', 'io/iobase_test.py')),
         Suite('go', (), limit_seconds=90, sdk='go'),
+        Suite('java', (), limit_seconds=60, sdk='java'),
         Suite('typescript', (), limit_seconds=20, sdk='typescript'),
     )
 }

@@ -27,6 +27,8 @@ export interface DescriptorRequest {
   readonly inputId: string;
   /** Element coder of the input as it crosses. */
   readonly inputElementCoderId: string;
+  /** Element coder of the input's PCollection, where it is another than at its port. */
+  readonly inputPCollectionCoderId?: string;
   /** PCollections that leave. */
   readonly outputIds: readonly string[];
 }
@@ -94,7 +96,8 @@ export function buildDescriptor(plan: Plan, coders: WireCoders, request: Descrip
   const pcollections = [...used, ...aliases.keys()].sort().map((id): [string, PCollection] => {
     const planId = aliases.get(id) ?? id;
     const pcollection = pcollectionOf(plan, planId);
-    const coderId = crossing.get(planId) ?? pcollection.coderId;
+    const declared = planId === request.inputId ? request.inputPCollectionCoderId : undefined;
+    const coderId = declared ?? crossing.get(planId) ?? pcollection.coderId;
     coderIds.add(coderId);
     windowingIds.add(pcollection.windowingStrategyId);
     return [id, { ...pcollection, coderId, displayData: [] }];

@@ -202,6 +202,10 @@ class Specifier {
       nodes,
       inputId: stage.inputId,
       inputElementCoderId,
+      // Java reads state-backed iterables at a port, and knows their coder nowhere else.
+      ...(stateBacked && this.#isJava(stage.environmentId)
+        ? { inputPCollectionCoderId: this.#elementCoder(stage.inputId) }
+        : {}),
       outputIds,
     });
     this.#environmentIds.add(stage.environmentId);
@@ -264,6 +268,11 @@ class Specifier {
 
   #inputWindowing(node: PlanNode): string {
     return this.#windowing(pcollectionOf(this.#plan, node.mainInputs[0] ?? "").windowingStrategyId);
+  }
+
+  #isJava(environmentId: string): boolean {
+    const capabilities = this.#plan.environments.get(environmentId)?.capabilities ?? [];
+    return capabilities.some((capability) => capability.startsWith("beam:version:sdk_base:apache/beam_java"));
   }
 
   /** True where groups go straight into a stage whose SDK can fetch the rest of a long one. */
