@@ -102,7 +102,7 @@ function decimalReader(what: string): ValueReader {
   return (bytes, position) => {
     const scaleEnd = varintEnd(bytes, position, what);
     const { value, end } = unscaled(bytes, scaleEnd);
-    return { value: `${String(value)}e${String(-readInt64(bytes, position, scaleEnd))}`, end };
+    return { value: `${value as string}e${-readInt64(bytes, position, scaleEnd)}`, end };
   };
 }
 

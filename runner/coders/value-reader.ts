@@ -85,6 +85,8 @@ export function numberOf(value: bigint): Json {
 }
 
 export function doubleOf(value: number): Json {
+  // What JSON has no form for is text.
+  if (Object.is(value, -0)) return "-0";
   return Number.isFinite(value) ? value : String(value);
 }
 

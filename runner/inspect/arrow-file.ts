@@ -4,11 +4,9 @@
  * Columns are in COLUMNS, their meaning in FORMAT.md of runner/checkpoint. The file appears under its name when it is
  * whole.
  */
-import { createWriteStream } from "node:fs";
-import { rename, rm } from "node:fs/promises";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import {
+  AsyncByteQueue,
   Binary,
   type Data,
   type DataType,
@@ -72,47 +70,105 @@ export async function writeArrow(
   metadata: Readonly<Record<string, string>>,
   records: AsyncIterable<ExportedRecord>,
 ): Promise<number> {
-  const fields = COLUMNS.map(({ name, type }) => new Field(name, type, true));
-  const schema = new Schema(fields, new Map(Object.entries(metadata)));
-  const temporary = `${path}.part`;
-  let count = 0;
-  let ownFailure: unknown;
-  async function* batches(): AsyncGenerator<RecordBatch> {
+  const output = await Output.open(`${path}.part`, path);
+  try {
+    const fields = COLUMNS.map(({ name, type }) => new Field(name, type, true));
+    const schema = new Schema(fields, new Map(Object.entries(metadata)));
+    const writer = (format === "file" ? new RecordBatchFileWriter() : new RecordBatchStreamWriter()).reset(
+      output.sink,
+      schema,
+    );
+    let count = 0;
+    let pending: ExportedRecord[] = [];
+    let bytes = 0;
+    const flush = async (): Promise<void> => {
+      writer.write(batchOf(schema, pending));
+      pending = [];
+      bytes = 0;
+      await output.flush();
+    };
+    for await (const record of records) {
+      pending.push(record);
+      count++;
+      bytes += record.value.length + record.key.length;
+      if (pending.length >= BATCH_ROWS || bytes >= BATCH_BYTES) await flush();
+    }
+    // One at least, since the schema goes out with the first.
+    if (pending.length > 0 || count === 0) await flush();
+    writer.close();
+    await output.commit();
+    return count;
+  } catch (failure) {
+    await output.abort();
+    throw failure;
+  }
+}
+
+/** What the writer gives, until it is in the file. */
+class Sink extends AsyncByteQueue {
+  chunks: Uint8Array[] = [];
+
+  override write(value: Parameters<AsyncByteQueue["write"]>[0]): void {
+    const bytes = value as Uint8Array;
+    if (bytes.byteLength > 0) this.chunks.push(bytes);
+  }
+}
+
+/** A file that gets its name when it is whole. */
+class Output {
+  readonly sink = new Sink();
+  readonly #temporary: string;
+  readonly #path: string;
+  readonly #handle: FileHandle;
+
+  private constructor(temporary: string, path: string, handle: FileHandle) {
+    this.#temporary = temporary;
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  static async open(temporary: string, path: string): Promise<Output> {
     try {
-      let pending: ExportedRecord[] = [];
-      let bytes = 0;
-      for await (const record of records) {
-        pending.push(record);
-        count++;
-        bytes += record.value.length + record.key.length;
-        if (pending.length < BATCH_ROWS && bytes < BATCH_BYTES) continue;
-        yield batchOf(schema, pending);
-        pending = [];
-        bytes = 0;
-      }
-      // One at least, since the schema goes out with the first.
-      if (pending.length > 0 || count === 0) yield batchOf(schema, pending);
-    } catch (failure) {
-      ownFailure = failure;
-      throw failure;
+      return new Output(temporary, path, await open(temporary, "w"));
+    } catch (cause) {
+      throw cannotWrite(path, cause);
     }
   }
-  try {
-    const writer = format === "file" ? RecordBatchFileWriter : RecordBatchStreamWriter;
-    await pipeline(Readable.from(batches(), { highWaterMark: 1 }), writer.throughNode(), createWriteStream(temporary));
-    await rename(temporary, path);
-    return count;
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    if (ownFailure !== undefined) throw ownFailure;
-    throw new WeirError({
-      code: "UNAVAILABLE",
-      domain: "external",
-      message: `Cannot write ${path}: ${(cause as Error).message}.`,
-      hint: "Give a file in a folder that is there, that can be written to and has room.",
-      cause,
-    });
+
+  async flush(): Promise<void> {
+    const { chunks } = this.sink;
+    this.sink.chunks = [];
+    try {
+      for (const chunk of chunks) await this.#handle.writeFile(chunk);
+    } catch (cause) {
+      throw cannotWrite(this.#path, cause);
+    }
   }
+
+  async commit(): Promise<void> {
+    await this.flush();
+    try {
+      await this.#handle.close();
+      await rename(this.#temporary, this.#path);
+    } catch (cause) {
+      throw cannotWrite(this.#path, cause);
+    }
+  }
+
+  async abort(): Promise<void> {
+    await this.#handle.close().catch(() => undefined);
+    await rm(this.#temporary, { force: true }).catch(() => undefined);
+  }
+}
+
+function cannotWrite(path: string, cause: unknown): WeirError {
+  return new WeirError({
+    code: "UNAVAILABLE",
+    domain: "external",
+    message: `Cannot write ${path}: ${(cause as Error).message}.`,
+    hint: "Give a file in a folder that is there, that can be written to and has room.",
+    cause,
+  });
 }
 
 function batchOf(schema: Schema, records: readonly ExportedRecord[]): RecordBatch {
