@@ -21,7 +21,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import window
+import streaming_cases
 from sizes import CASES
+from sizes import STREAMING_CASES
 
 VALUE_BYTES = 90
 SEGMENTS = 100
@@ -65,6 +67,8 @@ def generated(pipeline, size, key_count, value_bytes=VALUE_BYTES):
 
 def build(case, pipeline, size, arguments):
   """Applies the case. Returns the count that the metric must show, or None."""
+  if case in STREAMING_CASES:
+    return streaming_cases.build(case, pipeline, size)
   if case == 'tiny':
     _ = pipeline | beam.Create(list(range(size))) | beam.Map(lambda x: x + 1) | beam.ParDo(Count())
     return size
@@ -106,7 +110,8 @@ def options_for(endpoint, extra=()):
 
 
 def run(case, size, arguments):
-  pipeline = beam.Pipeline(options=options_for(arguments.endpoint))
+  pipeline = beam.Pipeline(
+      options=options_for(arguments.endpoint, ['--streaming'] if STREAMING_CASES.get(case) else []))
   expected = build(case, pipeline, size, arguments)
   wall, cpu = time.monotonic(), time.process_time()
   result = pipeline.run()
