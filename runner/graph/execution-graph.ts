@@ -91,6 +91,8 @@ export type HeadSpec =
     }
   | {
       readonly kind: "group-by-key";
+      /** Of the GroupByKey, for metrics of what the runner does in its place. */
+      readonly transformId?: string;
       readonly windowingId: string;
       /** windowed_value<kv<K, iterable<V> or state_backed_iterable<V>>>. */
       readonly outputCoderId: string;

@@ -173,6 +173,7 @@ class Specifier {
     if (merges) this.#environmentIds.add(environmentId);
     return {
       kind: "group-by-key",
+      transformId: node.id,
       windowingId: this.#windowing(windowingId),
       outputCoderId: this.#windowedCoder(outputId, stateBacked),
       stateBacked,

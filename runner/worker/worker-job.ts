@@ -37,6 +37,8 @@ export interface JobDescription {
   readonly maxBundleElements: number;
   readonly maxBundleTimeMs: number;
   readonly barriersBlock: boolean;
+  /** As the user asked for: --streaming. */
+  readonly streaming: boolean;
   readonly loopback: boolean;
 }
 
@@ -227,6 +229,8 @@ export class WorkerJob {
         maxBundleElements: description.maxBundleElements,
         maxBundleTimeMs: description.maxBundleTimeMs,
         barriersBlock: description.barriersBlock,
+        firesTimersAtEnd:
+          !description.streaming && !description.graph.vertices.some(({ head }) => head.kind === "test-stream"),
         limits,
         maxQueuedBytes: Math.min(MAX_QUEUED_BYTES, limits.bundleInputBytes),
         clock,

@@ -254,6 +254,7 @@ export class Worker {
       maxBundleElements: number;
       maxBundleTimeMs?: number;
       barriersBlock?: boolean;
+      streaming?: boolean;
       loopback: boolean;
     };
     const job: WorkerJob = new WorkerJob({
@@ -270,6 +271,7 @@ export class Worker {
         maxBundleElements: settings.maxBundleElements,
         maxBundleTimeMs: Math.max(1, settings.maxBundleTimeMs ?? 1_000),
         barriersBlock: settings.barriersBlock ?? true,
+        streaming: settings.streaming ?? false,
         loopback: settings.loopback,
       },
       limits,

@@ -99,6 +99,7 @@ export class SimulatedWorker {
         harness: (environmentId, lane, signal) => this.#harness(`${environmentId}/${lane}`, signal),
         descriptorId: (vertexId) => vertexId,
         barriersBlock: true,
+        firesTimersAtEnd: false,
         truncateDescriptorId: (vertexId) => `${vertexId}/truncate`,
         windowMerger: () => undefined,
       },

@@ -9,6 +9,7 @@ import type { Chunk } from "../../base/chunk.ts";
 import type { HeadSpec } from "../../graph/execution-graph.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import { createGrouping } from "./create-parts.ts";
+import { DROPPED_DUE_TO_CLOSED_WINDOW, DROPPED_DUE_TO_LATENESS, type DroppedCounter } from "./dropped-input.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 import type { WindowedGrouping } from "./stream-ports.ts";
 
@@ -17,6 +18,8 @@ export interface GroupingHeadInit {
   readonly watermark: Timestamp;
   readonly data: (chunk: Chunk) => void;
   readonly mark: (timestamp: Timestamp) => void;
+  /** So many more elements were dropped. */
+  readonly onDropped: (counter: DroppedCounter, count: number) => void;
   readonly wake: () => void;
   readonly onFailure: (failure: unknown) => void;
   readonly signal: AbortSignal;
@@ -28,6 +31,8 @@ export class GroupingHead {
   readonly #environment: StreamTaskEnvironment;
   #watermark: Timestamp;
   #marked: Timestamp | undefined;
+  #lateCount = 0;
+  #closedCount = 0;
   #isBusy = false;
   #forgetWake: (() => void) | undefined;
   #wakeMs: number | undefined;
@@ -51,10 +56,6 @@ export class GroupingHead {
 
   get hold(): Timestamp {
     return this.#grouping.hold;
-  }
-
-  get droppedLateCount(): number {
-    return this.#grouping.droppedLateCount;
   }
 
   add(chunk: Chunk): void {
@@ -93,12 +94,23 @@ export class GroupingHead {
 
   #afterStep(): void {
     for (const chunk of this.#grouping.takeOutput()) this.#init.data(chunk);
+    this.#tellDropped();
     const mark = Math.min(this.#watermark, this.#grouping.hold) as Timestamp;
     if (this.#marked === undefined || mark > this.#marked) {
       this.#marked = mark;
       this.#init.mark(mark);
     }
     this.#armWake();
+  }
+
+  #tellDropped(): void {
+    const { droppedLateCount, droppedClosedCount } = this.#grouping;
+    if (droppedLateCount > this.#lateCount)
+      this.#init.onDropped(DROPPED_DUE_TO_LATENESS, droppedLateCount - this.#lateCount);
+    if (droppedClosedCount > this.#closedCount)
+      this.#init.onDropped(DROPPED_DUE_TO_CLOSED_WINDOW, droppedClosedCount - this.#closedCount);
+    this.#lateCount = droppedLateCount;
+    this.#closedCount = droppedClosedCount;
   }
 
   #armWake(): void {

@@ -1,8 +1,11 @@
 /** Puts the stage of a streaming task together from its parts. */
+import { present } from "../../base/assert.ts";
 import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
 import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.ts";
 import { createSideInputs, createTimers, createUserState } from "./create-parts.ts";
+import { droppedInfo, STATEFUL_PAR_DO_DROPPED } from "./dropped-input.ts";
+import { LateInput } from "./late-input.ts";
 import { PagedValues } from "./paged-values.ts";
 import { PushedBackInput } from "./pushed-back-input.ts";
 import { Residuals } from "./residuals.ts";
@@ -36,6 +39,16 @@ export function openStage(
   const residuals = new Residuals(rows.table("residuals"), idPrefix);
   const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);
   const sideInputs = stage.sideInputs.length === 0 ? undefined : createSideInputs(environment, task, stage);
+  const keyed = stage.userStates[0] ?? stage.timers[0];
+  const late =
+    keyed === undefined
+      ? undefined
+      : LateInput.of(
+          graph.coders,
+          stage.inputCoderId,
+          present(graph.windowings[keyed.windowingId], "a stateful stage's windowing"),
+          (count) => fromTask.onCommitted([droppedInfo(keyed.transformId, STATEFUL_PAR_DO_DROPPED, count)], undefined),
+        );
   return {
     sideInputs,
     stage: new StreamStage({
@@ -64,6 +77,8 @@ export function openStage(
             }),
       sideInputs,
       pushedBack: new PushedBackInput(rows.table("pushed-back"), idPrefix),
+      late,
+      firesTimersAtEnd: environment.firesTimersAtEnd,
       pagedValues:
         task.vertex.head.kind === "group-by-key" && task.vertex.head.stateBacked
           ? new PagedValues(graph.coders, stage.inputCoderId, limits)

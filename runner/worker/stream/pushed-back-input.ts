@@ -16,6 +16,8 @@ export class PushedBackInput {
   readonly #idPrefix: string;
   /** Row keys in order of arrival, with their holds. */
   readonly #holds = new Map<string, Timestamp>();
+  /** Of all that wait; undefined: to be found again. */
+  #least: Timestamp | undefined;
   #nextId = 0;
 
   /** @param idPrefix unique over the job's subtasks and execution attempts */
@@ -30,9 +32,11 @@ export class PushedBackInput {
   }
 
   get hold(): Timestamp {
-    let least: Timestamp = MAX_TIMESTAMP;
-    for (const hold of this.#holds.values()) if (hold < least) least = hold;
-    return least;
+    if (this.#least === undefined) {
+      this.#least = MAX_TIMESTAMP;
+      for (const hold of this.#holds.values()) if (hold < this.#least) this.#least = hold;
+    }
+    return this.#least;
   }
 
   add(chunk: Chunk, hold: Timestamp): void {
@@ -44,12 +48,14 @@ export class PushedBackInput {
     row.set(chunk.data, HEADER_BYTES);
     this.#table.put(rowKey, row);
     this.#holds.set(rowKey, hold);
+    if (this.#least !== undefined && hold < this.#least) this.#least = hold;
   }
 
   /** Takes out everything, oldest first. */
   *takeAll(): Generator<{ readonly chunk: Chunk; readonly hold: Timestamp }> {
     const taken = [...this.#holds];
     this.#holds.clear();
+    this.#least = undefined;
     for (const [rowKey, hold] of taken) {
       const row = this.#table.get(rowKey);
       if (row === undefined) continue;

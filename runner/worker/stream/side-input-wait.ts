@@ -43,7 +43,7 @@ export class SideInputWait {
       const ready = this.#sideInputs.allReady ? chunk : this.#divide(chunk);
       if (ready !== undefined) released.push({ chunk: ready, hold });
     }
-    queue.release(released);
+    queue.release(released, false);
   }
 
   #divide(chunk: Chunk): Chunk | undefined {

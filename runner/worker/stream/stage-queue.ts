@@ -2,8 +2,8 @@
  * The main input of a stage that no bundle has taken yet: chunks with watermark and barrier marks between them, in the
  * order in which the head gave them.
  *
- * Invariants: a mark at the front means that everything before it was taken. Input that had waited for a side input is
- * released to the front, and holds the output watermark until the bundle that takes it has committed.
+ * Invariants: a mark at the front means that everything before it was taken. Input that had waited (for a side input,
+ * for its turn, for a checkpoint) holds the watermark until the bundle that takes it has committed.
  */
 import type { Chunk } from "../../base/chunk.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
@@ -15,11 +15,26 @@ export type StageMark =
   | { readonly kind: "watermark"; readonly timestamp: Timestamp }
   | { readonly kind: "barrier"; readonly barrier: Barrier };
 
-type Entry = { readonly kind: "data"; readonly chunk: Chunk; readonly released: boolean } | StageMark;
+interface DataEntry {
+  readonly kind: "data";
+  readonly chunk: Chunk;
+  /** It had waited, and is in a batch with a hold. */
+  readonly released: boolean;
+  /** It still has to be looked at: by `prepare` of `take`. */
+  readonly raw: boolean;
+}
+
+type Entry = DataEntry | StageMark;
+
+/** Input that was released together, in the order in which it will be taken. */
+interface Batch {
+  readonly hold: Timestamp;
+  count: number;
+}
 
 export interface TakenInput {
   readonly chunks: readonly Chunk[];
-  /** Entries among them that had waited for side inputs: to be given back to `committed`. */
+  /** Entries taken that had waited: to be given back to `committed`. */
   readonly releasedCount: number;
 }
 
@@ -27,8 +42,7 @@ export class StageQueue {
   readonly #skip: Skip;
   #entries: Entry[] = [];
   #bytes = 0;
-  #releasedCount = 0;
-  #releasedHold: Timestamp = MAX_TIMESTAMP;
+  #batches: Batch[] = [];
 
   /** @param skip over one element */
   constructor(skip: Skip) {
@@ -43,9 +57,11 @@ export class StageQueue {
     return this.#bytes;
   }
 
-  /** Of input that had waited for side inputs and has not committed since; MAX_TIMESTAMP when there is none. */
+  /** Of input that had waited and has not committed since; MAX_TIMESTAMP when there is none. */
   get releasedHold(): Timestamp {
-    return this.#releasedHold;
+    let least: Timestamp = MAX_TIMESTAMP;
+    for (const { hold } of this.#batches) if (hold < least) least = hold;
+    return least;
   }
 
   get front(): Entry | undefined {
@@ -53,7 +69,7 @@ export class StageQueue {
   }
 
   data(chunk: Chunk): void {
-    this.#entries.push({ kind: "data", chunk, released: false });
+    this.#entries.push({ kind: "data", chunk, released: false, raw: true });
     this.#bytes += chunk.data.length;
   }
 
@@ -67,23 +83,44 @@ export class StageQueue {
     if (front?.kind === "data") this.#bytes -= front.chunk.data.length;
   }
 
-  /** Puts input to the front that has waited for side inputs. */
-  release(input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[]): void {
+  /** Puts input to the front that has waited. @param raw whether it still has to be looked at */
+  release(input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[], raw: boolean): void {
+    const { entries, batch } = this.#released(input, raw);
+    if (batch === undefined) return;
+    this.#entries = [...entries, ...this.#entries];
+    this.#batches.unshift(batch);
+  }
+
+  /** Puts input to the end that has waited, and still has to be looked at. */
+  append(input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[]): void {
+    const { entries, batch } = this.#released(input, true);
+    if (batch === undefined) return;
+    this.#entries.push(...entries);
+    this.#batches.push(batch);
+  }
+
+  #released(
+    input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[],
+    raw: boolean,
+  ): { readonly entries: readonly Entry[]; readonly batch: Batch | undefined } {
+    let least: Timestamp = MAX_TIMESTAMP;
     for (const { chunk, hold } of input) {
       this.#bytes += chunk.data.length;
-      this.#releasedCount++;
-      if (hold < this.#releasedHold) this.#releasedHold = hold;
+      if (hold < least) least = hold;
     }
-    this.#entries = [...input.map(({ chunk }): Entry => ({ kind: "data", chunk, released: true })), ...this.#entries];
+    return {
+      entries: input.map(({ chunk }): Entry => ({ kind: "data", chunk, released: true, raw })),
+      batch: input.length === 0 ? undefined : { hold: least, count: input.length },
+    };
   }
 
   /**
    * Takes elements from the front up to the next mark or the limits.
-   * @param divide what of a chunk may run now; undefined: all of every chunk
+   * @param prepare what of a chunk may run now, asked once for each; undefined: all of every chunk
    */
   take(
     limits: { readonly maxElements: number; readonly maxBytes: number },
-    divide: ((chunk: Chunk) => Chunk | undefined) | undefined,
+    prepare: ((chunk: Chunk, released: boolean) => Chunk | undefined) | undefined,
   ): TakenInput {
     const chunks: Chunk[] = [];
     let elements = 0;
@@ -94,13 +131,16 @@ export class StageQueue {
       const entry = this.#entries[taken] as Entry;
       if (entry.kind !== "data" || elements >= limits.maxElements || bytes >= limits.maxBytes) break;
       this.#bytes -= entry.chunk.data.length;
-      const chunk = divide === undefined || entry.released ? entry.chunk : divide(entry.chunk);
-      if (chunk === undefined) continue;
+      const chunk = prepare === undefined || !entry.raw ? entry.chunk : prepare(entry.chunk, entry.released);
+      if (chunk === undefined) {
+        if (entry.released) releasedCount++;
+        continue;
+      }
       if (elements + chunk.elementCount > limits.maxElements) {
         const { head, tail } = cutChunks([chunk], limits.maxElements - elements, this.#skip);
         const rest = tail[0];
         if (rest !== undefined) {
-          this.#entries[taken] = { kind: "data", chunk: rest, released: entry.released };
+          this.#entries[taken] = { kind: "data", chunk: rest, released: entry.released, raw: false };
           this.#bytes += rest.data.length;
           chunks.push(...head);
           break;
@@ -115,9 +155,15 @@ export class StageQueue {
     return { chunks, releasedCount };
   }
 
-  /** A bundle that took so many released entries has committed. */
+  /** A bundle that took so many released entries has committed, or they are held elsewhere. */
   committed(releasedCount: number): void {
-    this.#releasedCount -= releasedCount;
-    if (this.#releasedCount === 0) this.#releasedHold = MAX_TIMESTAMP;
+    for (let left = releasedCount; left > 0;) {
+      const [batch] = this.#batches;
+      if (batch === undefined) return;
+      const done = Math.min(left, batch.count);
+      left -= done;
+      batch.count -= done;
+      if (batch.count === 0) this.#batches.shift();
+    }
   }
 }

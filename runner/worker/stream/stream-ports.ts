@@ -104,6 +104,8 @@ export interface WindowedGrouping {
   readonly nextProcessingTimeMs: number | undefined;
   /** Elements dropped because their window had expired. */
   readonly droppedLateCount: number;
+  /** Elements dropped because their window's trigger had finished. */
+  readonly droppedClosedCount: number;
 }
 
 // --- side inputs ------------------------------------------------------------------------------------------------

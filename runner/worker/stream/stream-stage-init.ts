@@ -9,6 +9,7 @@ import type { StageOutput } from "../task/stage-executor.ts";
 import type { Barrier } from "./channel-queue.ts";
 import type { Finalize } from "./finalizers.ts";
 import type { JobClock } from "./job-clock.ts";
+import type { LateInput } from "./late-input.ts";
 import type { PagedValues } from "./paged-values.ts";
 import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals } from "./residuals.ts";
@@ -27,6 +28,13 @@ export interface StreamStageInit {
   readonly truncation: Truncation | undefined;
   readonly sideInputs: StreamSideInputs | undefined;
   readonly pushedBack: PushedBackInput;
+  /** Of a stateful stage whose windows expire. */
+  readonly late: LateInput | undefined;
+  /**
+   * At the end of all input, timers of processing time fire at once instead of when they are due: in batch, where there
+   * is nothing that the time could bring.
+   */
+  readonly firesTimersAtEnd: boolean;
   /** Where main input is groups that the SDK may read in pages. */
   readonly pagedValues: PagedValues | undefined;
   readonly limits: {

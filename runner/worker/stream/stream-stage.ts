@@ -54,8 +54,8 @@ export class StreamStage {
   /** The input watermark up to which every timer has fired: those without a hold of their own are held by it. */
   #firedWatermark: Timestamp;
   #running: RunningBundle | undefined;
-  /** The watermark has moved: once no timer is eligible, expired windows are dropped. */
-  #expirationDue = false;
+  /** Windows that expired before it have been dropped. */
+  #expiredWatermark: Timestamp = MIN_TIMESTAMP;
   #isDraining = false;
   #forgetWake: (() => void) | undefined;
   #wakeMs: number | undefined;
@@ -132,6 +132,11 @@ export class StreamStage {
     return { timestamp, heldBy };
   }
 
+  /** The input watermark, but not past input that waits. */
+  get #stageTime(): Timestamp {
+    return Math.min(this.#inputWatermark, this.#init.pushedBack.hold, this.#queue.releasedHold) as Timestamp;
+  }
+
   data(chunk: Chunk): void {
     this.#queue.data(chunk);
   }
@@ -173,7 +178,7 @@ export class StreamStage {
       if (this.#init.output.isFull) return changed;
       let work = this.#nextTimers();
       if (work === undefined) {
-        this.#firedWatermark = this.#inputWatermark;
+        this.#firedWatermark = this.#stageTime;
         this.#expireWindows();
         if (this.#startTruncation()) return true;
         work = this.#nextElements();
@@ -188,31 +193,30 @@ export class StreamStage {
       // Data that was at the front may have gone to the pushed-back input as a whole.
       if (front.kind !== "watermark") continue;
       this.#queue.shift();
-      if (front.timestamp > this.#inputWatermark) {
-        this.#inputWatermark = front.timestamp;
-        this.#expirationDue = true;
-      }
+      if (front.timestamp > this.#inputWatermark) this.#inputWatermark = front.timestamp;
     }
     this.#armWake();
     return changed;
   }
 
   #expireWindows(): void {
-    if (!this.#expirationDue) return;
-    this.#expirationDue = false;
-    this.#init.userState?.expireWindows(this.#inputWatermark);
-    this.#init.timers?.expireWindows?.(this.#inputWatermark);
+    const time = this.#stageTime;
+    if (time <= this.#expiredWatermark) return;
+    this.#expiredWatermark = time;
+    this.#init.userState?.expireWindows(time);
+    this.#init.timers?.expireWindows?.(time);
     this.#init.sideInputs?.expire(this.outputWatermark.timestamp);
   }
 
   #nextTimers(): BundleWork | undefined {
-    const { timers, jobClock } = this.#init;
-    const firing = timers?.takeEligible(
-      { inputWatermark: this.#inputWatermark, processingTimeMs: jobClock.nowMs() },
-      MAX_TIMERS,
-    );
+    const { timers, jobClock, firesTimersAtEnd } = this.#init;
+    if (timers === undefined) return undefined;
+    const time = this.#stageTime;
+    let firing = timers.takeEligible({ inputWatermark: time, processingTimeMs: jobClock.nowMs() }, MAX_TIMERS);
+    if (firing === undefined && firesTimersAtEnd && time >= MAX_TIMESTAMP)
+      firing = timers.takeEligible({ inputWatermark: time, processingTimeMs: Infinity }, MAX_TIMERS);
     if (firing === undefined) return undefined;
-    return { chunks: [], firing, residuals: undefined, releasedCount: 0, hold: this.#inputWatermark };
+    return { chunks: [], firing, residuals: undefined, releasedCount: 0, hold: time };
   }
 
   /** In a job that drains: a bundle that truncates restrictions before any of them runs. */
@@ -248,6 +252,18 @@ export class StreamStage {
     return true;
   }
 
+  /** What of a chunk may run now, where not all of every chunk may. */
+  get #prepare(): ((chunk: Chunk, released: boolean) => Chunk | undefined) | undefined {
+    const { late } = this.#init;
+    const divide = this.#wait?.divide;
+    if (late === undefined) return divide;
+    return (chunk, released) => {
+      // What waited was looked at when it came.
+      const kept = released ? chunk : late.keep(chunk, this.#stageTime);
+      return kept === undefined || divide === undefined ? kept : divide(kept);
+    };
+  }
+
   /** Residuals that are due and the data at the front of the queue. */
   #nextElements(): BundleWork | undefined {
     // A mark first: everything before it has committed, and residuals could go on for ever.
@@ -258,11 +274,14 @@ export class StreamStage {
     const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
     const taken = this.#queue.take(
       { maxElements: maxElements - chunks.length, maxBytes: limits.maxBundleBytes },
-      this.#wait?.divide,
+      this.#prepare,
     );
     chunks.push(...taken.chunks);
-    if (chunks.length === 0) return undefined;
-    // What waited for side inputs is older than the input watermark.
+    if (chunks.length === 0) {
+      this.#queue.committed(taken.releasedCount);
+      return undefined;
+    }
+    // What waited is older than the input watermark.
     const released = taken.releasedCount > 0 ? this.#queue.releasedHold : MAX_TIMESTAMP;
     const hold = Math.min(this.#inputWatermark, due?.hold ?? MAX_TIMESTAMP, released) as Timestamp;
     return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };

@@ -21,6 +21,8 @@ export interface StreamTaskEnvironment {
   readonly maxParallelism: number;
   readonly maxBundleElements: number;
   readonly maxBundleTimeMs: number;
+  /** Of a batch job: timers of processing time that are set at the end of all input are not waited for. */
+  readonly firesTimersAtEnd: boolean;
   readonly limits: Limits;
   /** Bytes of main input that a task takes out of its channels before its bundles have run. */
   readonly maxQueuedBytes: number;
@@ -45,11 +47,24 @@ export interface StreamTaskEnvironment {
   relief(): Promise<void> | undefined;
   /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */
   snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
-  onSnapshot(task: StreamTask, checkpointId: number, files: readonly SnapshotFile[], failure: unknown): void;
+  onSnapshot(
+    task: StreamTask,
+    checkpointId: number,
+    files: readonly SnapshotFile[],
+    times: SnapshotTimes,
+    failure: unknown,
+  ): void;
   onFinished(task: StreamTask): void;
   onFailed(task: StreamTask, failure: unknown): void;
   /** A TestStream has moved the job's processing time. */
   setProcessingTime(nowMs: number): void;
+}
+
+/** How long the parts of a task's snapshot took, as in CheckpointAck. */
+export interface SnapshotTimes {
+  readonly alignmentMs: number;
+  readonly commitWaitMs: number;
+  readonly writeMs: number;
 }
 
 export interface StreamTaskDeployed {

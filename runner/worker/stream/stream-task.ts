@@ -14,6 +14,7 @@ import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { IMPULSE_ELEMENT } from "../task/impulse.ts";
 import type { Barrier } from "./channel-queue.ts";
+import { droppedInfo } from "./dropped-input.ts";
 import { type Finalize, Finalizers } from "./finalizers.ts";
 import { type GateEvent, InputGate } from "./input-gate.ts";
 import { GroupingHead } from "./grouping-head.ts";
@@ -111,15 +112,18 @@ export class StreamTask {
       this.#stage = opened.stage;
       this.#sideInputs = opened.sideInputs;
     }
-    if (vertex.head.kind === "group-by-key")
+    if (vertex.head.kind === "group-by-key") {
+      const groupingId = vertex.head.transformId ?? vertex.name;
       this.#grouping = new GroupingHead(environment, task, vertex.head, {
         watermark: this.#marks.get("main") ?? MIN_TIMESTAMP,
         data: (chunk) => this.#forward(chunk),
         mark: (timestamp) => this.#forwardWatermark(timestamp),
+        onDropped: (counter, count) => this.committed.merge(droppedInfo(groupingId, counter, count)),
         wake,
         onFailure: (failure) => this.#fail(failure),
         signal: this.#abort.signal,
       });
+    }
     if (vertex.head.kind === "test-stream")
       this.#testStream = new TestStreamHead(environment, task, vertex.head, this.#outputs, (failure) =>
         failure === undefined ? wake() : this.#fail(failure),

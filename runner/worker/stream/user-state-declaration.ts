@@ -59,8 +59,8 @@ export function declaredUserStates(stage: ExecutableStageSpec): UserStateDeclara
   });
 }
 
-/** Undefined for the global window. */
-function maxTimestampReader(coders: CoderTable, coderId: string): MaxTimestampOf | undefined {
+/** Of encoded windows. Undefined for the global window. */
+export function maxTimestampReader(coders: CoderTable, coderId: string): MaxTimestampOf | undefined {
   const urn = coders[coderId]?.urn ?? "not defined";
   switch (urn) {
     case "beam:coder:global_window:v1":
