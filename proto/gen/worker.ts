@@ -374,6 +374,12 @@ export interface CheckpointAck {
   files: SnapshotFile[];
   /** Set when the task could not snapshot. */
   failure: string;
+  /** From the first barrier at the front of a channel until it was at the front of all. */
+  alignmentMs: bigint;
+  /** From then, or at a source from the trigger, until what was before the barrier had committed. */
+  commitWaitMs: bigint;
+  /** From then until the file was stored. */
+  writeMs: bigint;
 }
 
 /** The checkpoint is complete (bundles before it are finalized), or given up. */
@@ -3967,7 +3973,18 @@ export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
 };
 
 function createBaseCheckpointAck(): CheckpointAck {
-  return { jobId: "", executionAttempt: 0, checkpointId: 0n, vertexId: "", subtaskIndex: 0, files: [], failure: "" };
+  return {
+    jobId: "",
+    executionAttempt: 0,
+    checkpointId: 0n,
+    vertexId: "",
+    subtaskIndex: 0,
+    files: [],
+    failure: "",
+    alignmentMs: 0n,
+    commitWaitMs: 0n,
+    writeMs: 0n,
+  };
 }
 
 export const CheckpointAck: MessageFns<CheckpointAck> = {
@@ -3995,6 +4012,24 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
     }
     if (message.failure !== "") {
       writer.uint32(58).string(message.failure);
+    }
+    if (message.alignmentMs !== 0n) {
+      if (BigInt.asIntN(64, message.alignmentMs) !== message.alignmentMs) {
+        throw new globalThis.Error("value provided for field message.alignmentMs of type int64 too large");
+      }
+      writer.uint32(64).int64(message.alignmentMs);
+    }
+    if (message.commitWaitMs !== 0n) {
+      if (BigInt.asIntN(64, message.commitWaitMs) !== message.commitWaitMs) {
+        throw new globalThis.Error("value provided for field message.commitWaitMs of type int64 too large");
+      }
+      writer.uint32(72).int64(message.commitWaitMs);
+    }
+    if (message.writeMs !== 0n) {
+      if (BigInt.asIntN(64, message.writeMs) !== message.writeMs) {
+        throw new globalThis.Error("value provided for field message.writeMs of type int64 too large");
+      }
+      writer.uint32(80).int64(message.writeMs);
     }
     return writer;
   },
@@ -4068,6 +4103,30 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
             message.failure = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.alignmentMs = reader.int64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.commitWaitMs = reader.int64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.writeMs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4094,6 +4153,13 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
     message.subtaskIndex = object.subtaskIndex ?? 0;
     message.files = object.files?.map((e) => SnapshotFile.fromPartial(e)) || [];
     message.failure = object.failure ?? "";
+    message.alignmentMs = (object.alignmentMs !== undefined && object.alignmentMs !== null)
+      ? BigInt(object.alignmentMs)
+      : 0n;
+    message.commitWaitMs = (object.commitWaitMs !== undefined && object.commitWaitMs !== null)
+      ? BigInt(object.commitWaitMs)
+      : 0n;
+    message.writeMs = (object.writeMs !== undefined && object.writeMs !== null) ? BigInt(object.writeMs) : 0n;
     return message;
   },
 };

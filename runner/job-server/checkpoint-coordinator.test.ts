@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -50,6 +50,9 @@ function acknowledge({ workers, worker, job }: Started, failure = "", of = worke
         subtaskIndex,
         files: failure === "" ? [{ path, byteLength: 3n, sha256: "00" }] : [],
         failure,
+        alignmentMs: 20n,
+        commitWaitMs: 5n,
+        writeMs: 10n,
       },
     });
   }
@@ -89,6 +92,32 @@ test("checkpoints begin when all tasks run, complete when all have acknowledged,
   await until(() => readdirSync(join(job, "state")).length === 8);
   t.deepEqual(manifests(started), ["checkpoint-2.json", "checkpoint-3.json"]);
   t.deepEqual(execution.progress.checkpoints, { completed: 3, aborted: 0, lastDurationMs: 0 });
+});
+
+test("what hurts is on each checkpoint's record, and told once", async (t) => {
+  const started = await start(t, { checkpointing_interval: 900 });
+  const { workers, worker, clock, observer, job } = started;
+  workers.tell(worker, "RUNNING");
+  await clock.advance(0);
+  const texts = () => observer.texts.filter((text) => text.startsWith("WARNING"));
+  t.is(texts().length, 1);
+  t.regex(texts()[0] ?? "", /--checkpointing_interval is 900 ms/);
+  for (let id = 1; id <= 2; id++) {
+    await clock.advance(1_000);
+    await until(() => worker.all("triggerCheckpoint").length === id);
+    await clock.advance(2_500);
+    acknowledge(started);
+    await until(() => worker.all("checkpointEnd").length === id);
+  }
+  t.is(texts().length, 2);
+  t.regex(texts()[1] ?? "", /took 2[56]00 ms.*--checkpointing_interval.*8000 ms leaves room/);
+  const content = readFileSync(join(job, "checkpoint-2.json"), "utf8");
+  const { record } = JSON.parse(content) as { record: { warnings: string[] } };
+  const taskCount = BigInt(worker.all("deployStreamTasks")[0]?.tasks.length ?? 0);
+  const { warnings, ...figures } = record;
+  t.is(warnings.length, 2);
+  const bytes = Number(3n * taskCount);
+  t.deepEqual(figures, { alignmentMs: 20, commitWaitMs: 5, writtenBytes: bytes, stateBytes: bytes, writeMs: 10 });
 });
 
 test("after a loss the job goes on from the newest checkpoint, each task from its own files", async (t) => {

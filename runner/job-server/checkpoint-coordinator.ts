@@ -13,9 +13,11 @@ import type { JobId, WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
+import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
-import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { StateTables } from "../graph/state-tables.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
@@ -52,9 +54,6 @@ export interface CheckpointCounts {
   readonly lastDurationMs: number | undefined;
 }
 
-/** A checkpoint more often than that costs more than it saves. */
-const SHORT_INTERVAL_MS = 1_000;
-
 interface Attempt {
   readonly executionAttempt: number;
   readonly tasks: ReadonlyMap<TaskKey, PlacedTask>;
@@ -68,7 +67,7 @@ export class CheckpointCoordinator {
   readonly #retained: RetainedCheckpoints;
   #attempt: Attempt | undefined;
   #isRunning = false;
-  #hasWarned = false;
+  readonly #observed = new CheckpointObserver();
   #timer = new AbortController();
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
@@ -150,26 +149,9 @@ export class CheckpointCoordinator {
     if (this.#isRunning || this.#attempt === undefined) return;
     this.#isRunning = true;
     this.#restored = undefined;
-    this.#warn();
+    this.#warn(this.#observed.started(this.#settingsFacts()));
     this.#schedule.begin([...this.#attempt.tasks.keys()], this.#init.clock.nowMs());
     this.#arm();
-  }
-
-  /** Of settings that hurt, once. */
-  #warn(): void {
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
-    const { settings, directory, workers, observer } = this.#init;
-    if (settings.intervalMs < SHORT_INTERVAL_MS)
-      observer.message(
-        "WARNING",
-        `Option --checkpointing_interval is ${settings.intervalMs} ms: below a second the job may spend more time on checkpoints than on its work. 10000 suits most jobs.`,
-      );
-    if ([...workers.opened.values()].some((worker) => !worker.local))
-      observer.message(
-        "WARNING",
-        `Checkpoints go to the directory ${directory.path}, and some workers are on other machines: they need it, too. Mount it everywhere, or their state cannot be restored.`,
-      );
   }
 
   /** The attempt has ended. Idempotent. */
@@ -232,6 +214,7 @@ export class CheckpointCoordinator {
     const attempt = this.#attempt;
     const checkpointId = this.#schedule.trigger(this.#init.clock.nowMs());
     if (attempt === undefined || checkpointId === undefined) return undefined;
+    this.#observed.begin();
     for (const workerId of attempt.sourceWorkers)
       this.#init.workers.opened.get(workerId)?.send({
         $case: "triggerCheckpoint",
@@ -263,6 +246,13 @@ export class CheckpointCoordinator {
     }));
     this.#retained.written(Number(ack.checkpointId), files);
     const result = this.#schedule.acknowledged(Number(ack.checkpointId), key, files);
+    if (result.kind !== "stale")
+      this.#observed.acknowledged({
+        files,
+        alignmentMs: Number(ack.alignmentMs),
+        commitWaitMs: Number(ack.commitWaitMs),
+        writeMs: Number(ack.writeMs),
+      });
     if (result.kind !== "acknowledged" || id === undefined) return;
     const manifest = this.#manifest(id, attempt, result.files as ReadonlyMap<TaskKey, readonly SnapshotFileRef[]>);
     const write = this.#write(id, manifest);
@@ -292,7 +282,29 @@ export class CheckpointCoordinator {
         files: [...(files.get(key) ?? [])],
       })),
       ...stateTables,
+      record: this.#record(nowMs),
     };
+  }
+
+  /** How it went; what hurts is told of. */
+  #record(nowMs: number): CheckpointRecord {
+    const durationMs = nowMs - (this.#schedule.triggeredMs ?? nowMs);
+    const { record, news } = this.#observed.complete({ ...this.#settingsFacts(), durationMs });
+    this.#warn(news);
+    return record;
+  }
+
+  #settingsFacts(): SettingsFacts {
+    const { settings, directory, workers } = this.#init;
+    return {
+      intervalMs: settings.intervalMs,
+      storageDirectory: directory.path,
+      hasRemoteWorkers: [...workers.opened.values()].some((worker) => !worker.local),
+    };
+  }
+
+  #warn(warnings: readonly string[]): void {
+    for (const warning of warnings) this.#init.observer.message("WARNING", warning);
   }
 
   /** Never rejects. */

@@ -32,6 +32,7 @@ interface Channel extends GateChannel {
 export class InputGate {
   readonly #channels: Channel[];
   #next = 0;
+  #isAligning = false;
   #mainWatermark: Timestamp;
   readonly #sideWatermarks = new Map<string, Timestamp>();
   readonly #blocks: boolean;
@@ -67,6 +68,11 @@ export class InputGate {
     return this.#sideWatermarks;
   }
 
+  /** A barrier is at the front of a channel, and not of all. */
+  get isAligning(): boolean {
+    return this.#isAligning;
+  }
+
   /** True when something waits in a channel, whether it may be read now or not. */
   get hasInput(): boolean {
     return this.#channels.some((channel) => channel.queue.length > 0);
@@ -92,7 +98,10 @@ export class InputGate {
       if (item.kind === "barrier") {
         const barrier = this.#blocks ? this.#alignedBarrier() : this.#passedBarrier(channel, item.barrier);
         if (barrier === "look again") step = -1;
-        else if (barrier !== undefined) return { kind: "barrier", barrier };
+        else if (barrier !== undefined) {
+          this.#isAligning = false;
+          return { kind: "barrier", barrier };
+        } else this.#isAligning = this.#blocks;
         continue;
       }
       channel.queue.shift();

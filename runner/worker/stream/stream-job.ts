@@ -19,7 +19,7 @@ import type { Log } from "../../base/log.ts";
 import { JobClock } from "./job-clock.ts";
 import type { Channels } from "./stream-ports.ts";
 import { StreamTask } from "./stream-task.ts";
-import type { StreamTaskEnvironment } from "./stream-task-environment.ts";
+import type { SnapshotTimes, StreamTaskEnvironment } from "./stream-task-environment.ts";
 import type { TaskRows } from "./task-rows.ts";
 
 /** A task's rows and their snapshots, wherever they are stored. */
@@ -144,8 +144,8 @@ export class StreamJob {
         channelCapacityBytes,
         relief: () => rows.relief(),
         snapshot: (checkpointId) => rows.snapshot(checkpointId),
-        onSnapshot: (_task, checkpointId, files, failure) =>
-          this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, failure),
+        onSnapshot: (_task, checkpointId, files, times, failure) =>
+          this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, times, failure),
         onFinished: (finished) => this.#report(finished, vertexId, subtaskIndex, StreamTaskChange_State.FINISHED),
         onFailed: (_task, failure) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure),
         setProcessingTime: (nowMs) =>
@@ -230,6 +230,7 @@ export class StreamJob {
     executionAttempt: number,
     checkpointId: number,
     files: readonly SnapshotFile[],
+    { alignmentMs, commitWaitMs, writeMs }: SnapshotTimes,
     failure: unknown,
   ): void {
     if (executionAttempt !== this.#attempt) return;
@@ -242,6 +243,9 @@ export class StreamJob {
         vertexId,
         subtaskIndex,
         files: [...files],
+        alignmentMs: BigInt(Math.round(alignmentMs)),
+        commitWaitMs: BigInt(Math.round(commitWaitMs)),
+        writeMs: BigInt(Math.round(writeMs)),
         failure: failure === undefined ? "" : WeirError.from(failure).message,
       },
     });

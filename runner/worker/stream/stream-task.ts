@@ -52,6 +52,10 @@ export class StreamTask {
   /** Of committed bundles. */
   readonly committed = new MonitoringInfoSet();
   #barrierInside = false;
+  /** When the gate began to align, and when the barrier that is inside went in. */
+  #alignmentBeganMs: number | undefined;
+  #alignmentMs = 0;
+  #barrierCameMs: number | undefined;
   #scheduled = false;
   #isRelieving = false;
   #started = false;
@@ -211,6 +215,7 @@ export class StreamTask {
 
   /** A checkpoint's barrier, at a task without input channels. */
   trigger(barrier: Barrier): void {
+    this.#barrierCameMs = this.#environment.clock.nowMs();
     if (this.#stage === undefined) this.#snapshot(barrier);
     else this.#stage.barrier(barrier);
     this.wake();
@@ -264,6 +269,7 @@ export class StreamTask {
       if (count === EVENTS_PER_PUMP || this.#barrierInside || this.#grouping?.idle === false) return count;
       const isFull = this.#stage === undefined ? this.#outputs.isFull : this.#stage.queuedBytes >= maxQueuedBytes;
       const event = this.#gate.next(!isFull);
+      if (this.#gate.isAligning) this.#alignmentBeganMs ??= this.#environment.clock.nowMs();
       if (event === undefined) return count;
       this.#handle(event);
     }
@@ -272,6 +278,9 @@ export class StreamTask {
   #handle(event: GateEvent): void {
     if (event.kind === "barrier") {
       this.#barrierInside = true;
+      this.#barrierCameMs = this.#environment.clock.nowMs();
+      this.#alignmentMs = this.#barrierCameMs - (this.#alignmentBeganMs ?? this.#barrierCameMs);
+      this.#alignmentBeganMs = undefined;
       if (this.#stage === undefined) this.#snapshot(event.barrier);
       else this.#stage.barrier(event.barrier);
     } else if (event.side) {
@@ -345,11 +354,16 @@ export class StreamTask {
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);
     this.#grouping?.flush();
     this.#finalizers.barrier(checkpointId);
+    const { clock } = this.#environment;
+    const frozenMs = clock.nowMs();
+    const commitWaitMs = frozenMs - (this.#barrierCameMs ?? frozenMs);
+    const alignmentMs = this.#alignmentMs;
+    const times = () => ({ alignmentMs, commitWaitMs, writeMs: clock.nowMs() - frozenMs });
     const written = this.#environment.snapshot(checkpointId);
     this.#outputs.emitBarrier(barrier);
     written.then(
-      (files: readonly SnapshotFile[]) => this.#environment.onSnapshot(this, checkpointId, files, undefined),
-      (failure: unknown) => this.#environment.onSnapshot(this, checkpointId, [], failure),
+      (files: readonly SnapshotFile[]) => this.#environment.onSnapshot(this, checkpointId, files, times(), undefined),
+      (failure: unknown) => this.#environment.onSnapshot(this, checkpointId, [], times(), failure),
     );
     this.wake();
   }

@@ -1,0 +1,89 @@
+/**
+ * Gathers how the checkpoints of a job go, task by task, for their records, and tells of settings that hurt: each once,
+ * on every record as long as it is so. Pure but for what it remembers.
+ */
+import {
+  type CheckpointFacts,
+  type GuardRail,
+  guardRailWarnings,
+  type GuardRailWarning,
+  isFullSnapshot,
+  type SettingsFacts,
+  settingsWarnings,
+} from "./guard-rails.ts";
+import type { CheckpointRecord, SnapshotFileRef } from "./snapshot-manifest.ts";
+
+/** A task's acknowledgment. */
+export interface TaskReport {
+  readonly files: readonly SnapshotFileRef[];
+  readonly alignmentMs: number;
+  readonly commitWaitMs: number;
+  readonly writeMs: number;
+}
+
+type Circumstances = SettingsFacts & Pick<CheckpointFacts, "durationMs">;
+
+export class CheckpointObserver {
+  #reports: TaskReport[] = [];
+  /** Files of the last complete checkpoint: what it has too was not written by the next one. */
+  #known: ReadonlySet<string> = new Set();
+  #fullInARow = 0;
+  readonly #told = new Set<GuardRail>();
+
+  /** The tasks run; nothing is known but the settings. @returns warnings that there were not before */
+  started(settings: SettingsFacts): readonly string[] {
+    return this.#newsOf(settingsWarnings(settings));
+  }
+
+  /** A checkpoint begins; what was reported of one that was given up counts for nothing. */
+  begin(): void {
+    this.#reports = [];
+  }
+
+  acknowledged(report: TaskReport): void {
+    this.#reports.push(report);
+  }
+
+  /** All tasks have acknowledged. @returns its record, and the warnings that no earlier one had */
+  complete(circumstances: Circumstances): { readonly record: CheckpointRecord; readonly news: readonly string[] } {
+    const reports = this.#reports;
+    const longest = (of: (report: TaskReport) => number): number => Math.max(0, ...reports.map(of));
+    const writes = reports.map(({ writeMs, files }) => ({
+      writeMs,
+      byteLength: byteLengthOf(files.filter(({ path }) => !this.#known.has(path))),
+    }));
+    const figures = {
+      alignmentMs: longest(({ alignmentMs }) => alignmentMs),
+      commitWaitMs: longest(({ commitWaitMs }) => commitWaitMs),
+      writtenBytes: writes.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      stateBytes: byteLengthOf(reports.flatMap(({ files }) => files)),
+    };
+    const facts = {
+      ...circumstances,
+      ...figures,
+      writes: writes.filter(({ byteLength }) => byteLength > 0),
+      fullInARow: this.#fullInARow,
+    };
+    const warnings = guardRailWarnings(facts);
+    this.#fullInARow = isFullSnapshot(figures) ? this.#fullInARow + 1 : 0;
+    this.#known = new Set(reports.flatMap(({ files }) => files.map(({ path }) => path)));
+    return {
+      record: {
+        ...figures,
+        writeMs: longest(({ writeMs }) => writeMs),
+        warnings: warnings.map(({ message }) => message),
+      },
+      news: this.#newsOf(warnings),
+    };
+  }
+
+  #newsOf(warnings: readonly GuardRailWarning[]): string[] {
+    const news = warnings.filter(({ rail }) => !this.#told.has(rail));
+    for (const { rail } of news) this.#told.add(rail);
+    return news.map(({ message }) => message);
+  }
+}
+
+function byteLengthOf(files: readonly SnapshotFileRef[]): number {
+  return files.reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
