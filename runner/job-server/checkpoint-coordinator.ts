@@ -6,6 +6,7 @@
  * Invariants: workers hear `complete` only after the manifest is durable; a checkpoint whose manifest is durable is
  * gone back to even if its attempt ended in the moment in which it was written.
  */
+import { isAbsolute } from "node:path";
 import type { CheckpointAck, SnapshotFile } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
@@ -298,7 +299,7 @@ export class CheckpointCoordinator {
     const { settings, directory, workers } = this.#init;
     return {
       intervalMs: settings.intervalMs,
-      storageDirectory: directory.path,
+      storageDirectory: isAbsolute(directory.path) ? directory.path : undefined,
       hasRemoteWorkers: [...workers.opened.values()].some((worker) => !worker.local),
     };
   }

@@ -65,11 +65,13 @@ test("a channel with a barrier waits until the barrier is at the front of all; t
     drain(gate).map((event) => (event.kind === "data" ? event.chunk.data[0] : event.kind)),
     [1, 3],
   );
+  t.true(gate.isAligning);
   second.queue.push(barrier(7));
   t.deepEqual(
     drain(gate).map((event) => (event.kind === "data" ? event.chunk.data[0] : event.kind)),
     ["barrier", 2],
   );
+  t.false(gate.isAligning);
 });
 
 test("a barrier of a checkpoint that was given up is overtaken by a newer one", (t) => {
