@@ -6,7 +6,7 @@ import type { ManifestTask } from "../checkpoint/snapshot-manifest.ts";
 import { restoreRows } from "../state/keyed/restore-rows.ts";
 import { SqliteRows } from "../state/keyed/sqlite-rows.ts";
 
-const MEMORY_BYTES = 128 * 1024 * 1024;
+const MEMORY_BYTES = 64 * 1024 * 1024;
 const ALL = { firstKeyGroup: 0, endKeyGroup: 0xffff, takesUnkeyed: true, asChanges: false };
 
 export class TaskState {
