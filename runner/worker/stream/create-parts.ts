@@ -3,6 +3,8 @@ import { present } from "../../base/assert.ts";
 import type { ExecutableStageSpec, HeadSpec } from "../../graph/execution-graph.ts";
 import { TriggeredGrouping } from "./grouping/triggered-grouping.ts";
 import { TaskSideInputs } from "./side-inputs/task-side-inputs.ts";
+import { SortedInput } from "./sorted-input/sorted-input.ts";
+import type { Timestamp } from "../../time/timestamp.ts";
 import type { StreamSideInputs, Timers, UserState, WindowedGrouping } from "./stream-ports.ts";
 import { KeyedTimers } from "./timers/keyed-timers.ts";
 import { KeyedUserState } from "./user-state.ts";
@@ -40,6 +42,28 @@ export function createSideInputs(
     graph,
     pageBytes: limits.statePageBytes,
     cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
+  });
+}
+
+/** Its elements are sorted by the windowing of the stage's main input. */
+export function createSortedInput(
+  environment: StreamTaskEnvironment,
+  task: StreamTaskDeployed,
+  stage: ExecutableStageSpec,
+  inputWatermark: Timestamp,
+): SortedInput {
+  const { rows, graph, maxParallelism, limits } = environment;
+  const keyed = stage.userStates[0] ?? stage.timers[0];
+  const dataset = task.vertex.inputs[0];
+  const windowingId = keyed?.windowingId ?? (dataset === undefined ? "" : graph.datasets[dataset]?.windowingId) ?? "";
+  return new SortedInput({
+    table: rows.table("sorted-input"),
+    coders: graph.coders,
+    inputCoderId: stage.inputCoderId,
+    allowedLatenessMs: graph.windowings[windowingId]?.allowedLatenessMs ?? 0,
+    maxParallelism,
+    inputWatermark,
+    chunkBytes: limits.chunkBytes,
   });
 }
 

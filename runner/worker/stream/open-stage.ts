@@ -3,7 +3,8 @@ import { present } from "../../base/assert.ts";
 import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
 import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.ts";
-import { createSideInputs, createTimers, createUserState } from "./create-parts.ts";
+import { createSideInputs, createSortedInput, createTimers, createUserState } from "./create-parts.ts";
+import { StableInput } from "./stable-input.ts";
 import { droppedInfo, STATEFUL_PAR_DO_DROPPED } from "./dropped-input.ts";
 import { LateInput } from "./late-input.ts";
 import { PagedValues } from "./paged-values.ts";
@@ -40,6 +41,21 @@ export function openStage(
   const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);
   const sideInputs = stage.sideInputs.length === 0 ? undefined : createSideInputs(environment, task, stage);
   const keyed = stage.userStates[0] ?? stage.timers[0];
+  const onDropped = (count: number) => {
+    const transformId = keyed?.transformId ?? stage.transforms[0]?.id ?? "";
+    fromTask.onCommitted([droppedInfo(transformId, STATEFUL_PAR_DO_DROPPED, count)], undefined);
+  };
+  const waiting = {
+    sorted: stage.requiresTimeSortedInput
+      ? createSortedInput(environment, task, stage, fromTask.inputWatermark)
+      : undefined,
+    // Without checkpoints no element is ever given to the stage again, save in a retry, which has the same input.
+    stable:
+      stage.requiresStableInput && environment.checkpoints
+        ? new StableInput(rows.table("stable-input"), idPrefix)
+        : undefined,
+    onDropped,
+  };
   const late =
     keyed === undefined
       ? undefined
@@ -47,7 +63,7 @@ export function openStage(
           graph.coders,
           stage.inputCoderId,
           present(graph.windowings[keyed.windowingId], "a stateful stage's windowing"),
-          (count) => fromTask.onCommitted([droppedInfo(keyed.transformId, STATEFUL_PAR_DO_DROPPED, count)], undefined),
+          onDropped,
         );
   return {
     sideInputs,
@@ -77,6 +93,7 @@ export function openStage(
             }),
       sideInputs,
       pushedBack: new PushedBackInput(rows.table("pushed-back"), idPrefix),
+      waiting: waiting.sorted === undefined && waiting.stable === undefined ? undefined : waiting,
       late,
       firesTimersAtEnd: environment.firesTimersAtEnd,
       pagedValues:

@@ -11,6 +11,11 @@ import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 /** hold (float64), element count (uint32), then the elements. */
 const HEADER_BYTES = 12;
 
+export interface HeldChunk {
+  readonly chunk: Chunk;
+  readonly hold: Timestamp;
+}
+
 export class PushedBackInput {
   readonly #table: StateTable;
   readonly #idPrefix: string;
@@ -52,9 +57,14 @@ export class PushedBackInput {
   }
 
   /** Takes out everything, oldest first. */
-  *takeAll(): Generator<{ readonly chunk: Chunk; readonly hold: Timestamp }> {
-    const taken = [...this.#holds];
-    this.#holds.clear();
+  takeAll(): Generator<HeldChunk> {
+    return this.take(this.#holds.size);
+  }
+
+  /** Takes out so many chunks, oldest first. */
+  *take(count: number): Generator<HeldChunk> {
+    const taken = [...this.#holds].slice(0, count);
+    for (const [rowKey] of taken) this.#holds.delete(rowKey);
     this.#least = undefined;
     for (const [rowKey, hold] of taken) {
       const row = this.#table.get(rowKey);

@@ -10,6 +10,7 @@ import type { Skip } from "../../coders/element-boundary.ts";
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { cutChunks } from "../task/bundle-input.ts";
 import type { Barrier } from "./channel-queue.ts";
+import type { HeldChunk } from "./pushed-back-input.ts";
 
 export type StageMark =
   | { readonly kind: "watermark"; readonly timestamp: Timestamp }
@@ -84,7 +85,7 @@ export class StageQueue {
   }
 
   /** Puts input to the front that has waited. @param raw whether it still has to be looked at */
-  release(input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[], raw: boolean): void {
+  release(input: readonly HeldChunk[], raw: boolean): void {
     const { entries, batch } = this.#released(input, raw);
     if (batch === undefined) return;
     this.#entries = [...entries, ...this.#entries];
@@ -92,7 +93,7 @@ export class StageQueue {
   }
 
   /** Puts input to the end that has waited, and still has to be looked at. */
-  append(input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[]): void {
+  append(input: readonly HeldChunk[]): void {
     const { entries, batch } = this.#released(input, true);
     if (batch === undefined) return;
     this.#entries.push(...entries);
@@ -100,7 +101,7 @@ export class StageQueue {
   }
 
   #released(
-    input: readonly { readonly chunk: Chunk; readonly hold: Timestamp }[],
+    input: readonly HeldChunk[],
     raw: boolean,
   ): { readonly entries: readonly Entry[]; readonly batch: Batch | undefined } {
     let least: Timestamp = MAX_TIMESTAMP;

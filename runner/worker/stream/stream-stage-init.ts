@@ -15,6 +15,7 @@ import type { PushedBackInput } from "./pushed-back-input.ts";
 import type { Residuals } from "./residuals.ts";
 import type { StreamSideInputs, Timers, UserState } from "./stream-ports.ts";
 import type { Truncation } from "./truncation.ts";
+import type { WaitingInputInit } from "./waiting-input.ts";
 
 export interface StreamStageInit {
   readonly stageName: string;
@@ -28,6 +29,8 @@ export interface StreamStageInit {
   readonly truncation: Truncation | undefined;
   readonly sideInputs: StreamSideInputs | undefined;
   readonly pushedBack: PushedBackInput;
+  /** Of a stage that requires its input sorted or stable. */
+  readonly waiting: WaitingInputInit | undefined;
   /** Of a stateful stage whose windows expire. */
   readonly late: LateInput | undefined;
   /**

@@ -13,32 +13,13 @@ import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timesta
 import type { Residual } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
+import type { BundleWork, RunningBundle } from "./bundle-work.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { elementsOf } from "./encoded-elements.ts";
-import type { RunningResiduals } from "./residuals.ts";
 import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
-import type { FiringTimers } from "./stream-ports.ts";
-
-interface RunningBundle {
-  readonly startedMs: number;
-  readonly timer: AbortController;
-  /** Its restrictions have been truncated. */
-  readonly truncated: boolean;
-  /** What residuals of it hold that tell no watermark. */
-  readonly hold: Timestamp;
-}
-
-interface BundleWork {
-  readonly chunks: readonly Chunk[];
-  readonly firing: FiringTimers | undefined;
-  readonly residuals: RunningResiduals | undefined;
-  /** Of its chunks, how many entries had waited for side inputs. */
-  readonly releasedCount: number;
-  /** What residuals of it hold that tell no watermark. */
-  readonly hold: Timestamp;
-}
+import { WaitingInput } from "./waiting-input.ts";
 
 /** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
 const MAX_RESTRICTIONS = 16;
@@ -50,7 +31,10 @@ export class StreamStage {
   readonly #runner: BundleRunner;
   readonly #queue: StageQueue;
   readonly #wait: SideInputWait | undefined;
+  readonly #waiting: WaitingInput | undefined;
   #inputWatermark: Timestamp;
+  /** Of the last mark that was put in. */
+  #arrivedWatermark: Timestamp;
   /** The input watermark up to which every timer has fired: those without a hold of their own are held by it. */
   #firedWatermark: Timestamp;
   #running: RunningBundle | undefined;
@@ -63,9 +47,11 @@ export class StreamStage {
   constructor(init: StreamStageInit) {
     this.#init = init;
     this.#inputWatermark = init.inputWatermark;
+    this.#arrivedWatermark = init.inputWatermark;
     this.#firedWatermark = MIN_TIMESTAMP;
     this.#queue = new StageQueue(init.plan.skip);
     if (init.sideInputs !== undefined) this.#wait = new SideInputWait(init.sideInputs, init.pushedBack, init.plan.skip);
+    if (init.waiting !== undefined) this.#waiting = new WaitingInput(init.waiting, this.#queue, init.plan.skip);
     this.#runner = new BundleRunner({
       stageName: init.stageName,
       plan: init.plan,
@@ -111,7 +97,8 @@ export class StreamStage {
       this.#inputWatermark >= MAX_TIMESTAMP &&
       residuals.count === 0 &&
       (timers?.count ?? 0) === 0 &&
-      pushedBack.count === 0
+      pushedBack.count === 0 &&
+      (this.#waiting?.count ?? 0) === 0
     );
   }
 
@@ -128,20 +115,35 @@ export class StreamStage {
     hold(residuals.hold, "residual");
     if (timers !== undefined) hold(timers.hold, "timer");
     hold(pushedBack.hold, "side input");
-    hold(this.#queue.releasedHold, "side input");
+    if (this.#waiting !== undefined) hold(this.#waiting.hold, this.#waiting.heldBy);
+    hold(this.#queue.releasedHold, this.#waiting?.heldBy ?? "side input");
     return { timestamp, heldBy };
   }
 
   /** The input watermark, but not past input that waits. */
   get #stageTime(): Timestamp {
-    return Math.min(this.#inputWatermark, this.#init.pushedBack.hold, this.#queue.releasedHold) as Timestamp;
+    return Math.min(
+      this.#inputWatermark,
+      this.#init.pushedBack.hold,
+      this.#waiting?.hold ?? MAX_TIMESTAMP,
+      this.#queue.releasedHold,
+    ) as Timestamp;
   }
 
   data(chunk: Chunk): void {
-    this.#queue.data(chunk);
+    if (this.#waiting === undefined) {
+      this.#queue.data(chunk);
+      return;
+    }
+    // What waits holds the stage's time: whether it is late is told by where the task was when it came.
+    const { late } = this.#init;
+    const kept = late === undefined ? chunk : late.keep(chunk, this.#arrivedWatermark);
+    if (kept !== undefined) this.#waiting.data(kept);
   }
 
   watermark(timestamp: Timestamp): void {
+    this.#arrivedWatermark = timestamp;
+    this.#waiting?.watermark(timestamp);
     this.#queue.mark({ kind: "watermark", timestamp });
   }
 
@@ -157,6 +159,11 @@ export class StreamStage {
     if (this.#running !== undefined) void this.#split();
   }
 
+  /** A checkpoint is complete. */
+  checkpointComplete(checkpointId: number): void {
+    this.#waiting?.complete(checkpointId);
+  }
+
   /** A side input has new content or a new watermark. */
   sideInputsMoved(): void {
     this.#wait?.moved();
@@ -166,11 +173,13 @@ export class StreamStage {
   pump(): boolean {
     let changed = false;
     while (this.#running === undefined && !this.#init.signal.aborted) {
+      this.#waiting?.release();
       this.#wait?.release(this.#queue);
       if (this.#queue.front?.kind === "barrier") {
         // Before timers and residuals, which are state: they could go on for ever.
         const { barrier } = this.#queue.front;
         this.#queue.shift();
+        this.#waiting?.barrier(barrier.checkpointId);
         this.#init.onBarrier(barrier);
         changed = true;
         continue;

@@ -223,7 +223,10 @@ export class StreamTask {
 
   /** The checkpoint is complete, or given up. */
   checkpointEnded(checkpointId: number, complete: boolean): void {
-    if (complete) this.#finalizers.complete(checkpointId);
+    if (!complete) return;
+    this.#finalizers.complete(checkpointId);
+    this.#stage?.checkpointComplete(checkpointId);
+    this.wake();
   }
 
   /** From now on restrictions are truncated. */
