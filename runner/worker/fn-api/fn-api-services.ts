@@ -15,12 +15,12 @@ import {
   type InstructionResponse,
   type ProcessBundleDescriptor,
   type StateRequest,
-  type StateResponse,
 } from "../../../proto/gen/beam_fn_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
 import { type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
 import type { HarnessId } from "../../base/ids.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
+import { encodeStateError, encodeStateReply, StateRequestReader } from "./state-messages.ts";
 
 /** Which harnesses may connect, and which descriptors they may ask for. */
 export interface HarnessDirectory {
@@ -114,26 +114,12 @@ export function dataService(directory: HarnessDirectory): ServedService {
   };
 }
 
-function stateResponse(id: string, reply: StateReply): StateResponse {
-  switch (reply.kind) {
-    case "get":
-      return {
-        id,
-        error: "",
-        response: { $case: "get", value: { data: reply.data, continuationToken: reply.continuationToken } },
-      };
-    case "append":
-      return { id, error: "", response: { $case: "append", value: {} } };
-    case "clear":
-      return { id, error: "", response: { $case: "clear", value: {} } };
-  }
-}
-
 /** Requests of one stream that are being answered before its next one is read. */
 const MAX_STATE_REQUESTS = 32;
 
 export function stateService(directory: HarnessDirectory): ServedService {
-  const state: grpc.handleBidiStreamingCall<StateRequest, StateResponse> = (call) => {
+  const state: grpc.handleBidiStreamingCall<Buffer, Buffer> = (call) => {
+    const reader = new StateRequestReader();
     const harnessId = harnessIdOf(call);
     const bundleOf = (instructionId: string) => {
       const own = harnessId === undefined ? undefined : directory.connection(harnessId);
@@ -151,7 +137,7 @@ export function stateService(directory: HarnessDirectory): ServedService {
       if (isDraining || unanswered >= MAX_STATE_REQUESTS) call.pause();
       else call.resume();
     };
-    const respond = (response: StateResponse) => {
+    const respond = (response: Buffer) => {
       unanswered--;
       if (!call.write(response)) isDraining = true;
       listenAsFits();
@@ -160,20 +146,30 @@ export function stateService(directory: HarnessDirectory): ServedService {
       isDraining = false;
       listenAsFits();
     });
+    const readOrRefuse = (message: Buffer): StateRequest | undefined => {
+      try {
+        return reader.read(message);
+      } catch (failure) {
+        call.emit("error", toStatus(failure));
+        return undefined;
+      }
+    };
     const answer = (request: StateRequest): Promise<StateReply> | StateReply => {
       const bundle = bundleOf(request.instructionId);
       if (bundle === undefined) throw new Error(`No running bundle "${request.instructionId}".`);
       return bundle.onState(request);
     };
-    call.on("data", (request: StateRequest) => {
+    call.on("data", (message: Buffer) => {
+      const request = readOrRefuse(message);
+      if (request === undefined) return;
+      const { id } = request;
       unanswered++;
       listenAsFits();
-      const fail = (failure: unknown) =>
-        respond({ id: request.id, error: WeirError.from(failure).message, response: undefined });
+      const fail = (failure: unknown) => respond(encodeStateError(id, WeirError.from(failure).message));
       try {
         const reply = answer(request);
-        if (reply instanceof Promise) reply.then((ready) => respond(stateResponse(request.id, ready)), fail);
-        else respond(stateResponse(request.id, reply));
+        if (reply instanceof Promise) reply.then((ready) => respond(encodeStateReply(id, ready)), fail);
+        else respond(encodeStateReply(id, reply));
       } catch (failure) {
         fail(failure);
       }
@@ -185,5 +181,6 @@ export function stateService(directory: HarnessDirectory): ServedService {
   return {
     service: BeamFnStateDefinition as unknown as GenericService,
     handlers: { state } as grpc.UntypedServiceImplementation,
+    raw: new Set(["state"]),
   };
 }

@@ -28,29 +28,28 @@ export interface SetTimer extends HeapItem {
 interface Cell extends HeapItem {
   readonly id: string;
   readonly timers: IndexedHeap<SetTimer>;
+  /** Of its first timer: looked at far more often than it changes. */
+  due: number;
 }
 
 export class TimerQueue {
   readonly #cells = new Map<string, Cell>();
-  readonly #order = new IndexedHeap<Cell>((a, b) => {
-    const aDue = dueOf(a);
-    const bDue = dueOf(b);
-    return aDue === bDue ? a.id < b.id : aDue < bDue;
-  });
+  readonly #order = new IndexedHeap<Cell>((a, b) => (a.due === b.due ? a.id < b.id : a.due < b.due));
 
   /** When the first is due; undefined when there is none. */
   get nextDue(): number | undefined {
-    return this.#order.first?.timers.first?.due;
+    return this.#order.first?.due;
   }
 
   add(timer: SetTimer): void {
     const cell = this.#cells.get(timer.cellId);
     if (cell !== undefined) {
       cell.timers.add(timer);
+      cell.due = firstDue(cell);
       this.#order.moved(cell);
       return;
     }
-    const added: Cell = { id: timer.cellId, timers: new IndexedHeap(isBefore), heapIndex: -1 };
+    const added: Cell = { id: timer.cellId, timers: new IndexedHeap(isBefore), due: timer.due, heapIndex: -1 };
     added.timers.add(timer);
     this.#cells.set(added.id, added);
     this.#order.add(added);
@@ -61,7 +60,10 @@ export class TimerQueue {
     const cell = this.#cells.get(timer.cellId);
     if (cell === undefined || timer.heapIndex < 0) return;
     cell.timers.remove(timer);
-    if (cell.timers.size > 0) return this.#order.moved(cell);
+    if (cell.timers.size > 0) {
+      cell.due = firstDue(cell);
+      return this.#order.moved(cell);
+    }
     this.#cells.delete(cell.id);
     this.#order.remove(cell);
   }
@@ -74,7 +76,7 @@ export class TimerQueue {
   takeDue(now: number, maxCount: number, busyCells: Set<string>, taken: SetTimer[]): void {
     const visited: Cell[] = [];
     for (let cell = this.#order.first; cell !== undefined && taken.length < maxCount; cell = this.#order.first) {
-      if (dueOf(cell) > now) break;
+      if (cell.due > now) break;
       this.#order.remove(cell);
       visited.push(cell);
       if (busyCells.has(cell.id)) continue;
@@ -82,8 +84,10 @@ export class TimerQueue {
       takeEarliest(cell, maxCount, taken);
     }
     for (const cell of visited)
-      if (cell.timers.size > 0) this.#order.add(cell);
-      else this.#cells.delete(cell.id);
+      if (cell.timers.size > 0) {
+        cell.due = firstDue(cell);
+        this.#order.add(cell);
+      } else this.#cells.delete(cell.id);
   }
 }
 
@@ -98,7 +102,7 @@ function takeEarliest({ timers }: Cell, maxCount: number, taken: SetTimer[]): vo
   }
 }
 
-function dueOf(cell: Cell): number {
+function firstDue(cell: Cell): number {
   return cell.timers.first?.due ?? Infinity;
 }
 
