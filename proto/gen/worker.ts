@@ -321,6 +321,30 @@ export interface StreamTaskStatus {
   queuedBytes: bigint;
   /** Of the bundle that runs now; 0 when none does. */
   bundleAgeMs: bigint;
+  /** Everything that holds the output watermark behind the input watermark, the least first; a bounded number. */
+  holds: WatermarkHold[];
+  /** Vertices to which an output channel is full: no bundle is started before they have taken something. */
+  fullToVertices: string[];
+}
+
+/** One thing that the output watermark must not pass. */
+export interface WatermarkHold {
+  /**
+   * "bundle", "event-time timer", "processing-time timer", "residual", "side input", "sorted input", "stable input",
+   * "grouping".
+   */
+  kind: string;
+  /** Unique name of the transform, where one can be named. */
+  transform: string;
+  /** The timer family, or the names of the side inputs that are not ready. */
+  detail: string;
+  /** Milliseconds since 1970. */
+  timestamp: bigint;
+  /** How many hold it there; 0 where they are not counted. */
+  count: bigint;
+  /** The range of their key groups; -1 where they have none. */
+  keyGroupFirst: number;
+  keyGroupLast: number;
 }
 
 /** How far is each task? Answered at once. */
@@ -3382,7 +3406,16 @@ export const StreamTaskChange: MessageFns<StreamTaskChange> = {
 };
 
 function createBaseStreamTaskStatus(): StreamTaskStatus {
-  return { inputWatermark: 0n, outputWatermark: 0n, holdKind: "", holdTransform: "", queuedBytes: 0n, bundleAgeMs: 0n };
+  return {
+    inputWatermark: 0n,
+    outputWatermark: 0n,
+    holdKind: "",
+    holdTransform: "",
+    queuedBytes: 0n,
+    bundleAgeMs: 0n,
+    holds: [],
+    fullToVertices: [],
+  };
 }
 
 export const StreamTaskStatus: MessageFns<StreamTaskStatus> = {
@@ -3416,6 +3449,12 @@ export const StreamTaskStatus: MessageFns<StreamTaskStatus> = {
         throw new globalThis.Error("value provided for field message.bundleAgeMs of type int64 too large");
       }
       writer.uint32(48).int64(message.bundleAgeMs);
+    }
+    for (const v of message.holds) {
+      WatermarkHold.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.fullToVertices) {
+      writer.uint32(66).string(v!);
     }
     return writer;
   },
@@ -3481,6 +3520,22 @@ export const StreamTaskStatus: MessageFns<StreamTaskStatus> = {
             message.bundleAgeMs = reader.int64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.holds.push(WatermarkHold.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.fullToVertices.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3512,6 +3567,141 @@ export const StreamTaskStatus: MessageFns<StreamTaskStatus> = {
     message.bundleAgeMs = (object.bundleAgeMs !== undefined && object.bundleAgeMs !== null)
       ? BigInt(object.bundleAgeMs)
       : 0n;
+    message.holds = object.holds?.map((e) => WatermarkHold.fromPartial(e)) || [];
+    message.fullToVertices = object.fullToVertices?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseWatermarkHold(): WatermarkHold {
+  return { kind: "", transform: "", detail: "", timestamp: 0n, count: 0n, keyGroupFirst: 0, keyGroupLast: 0 };
+}
+
+export const WatermarkHold: MessageFns<WatermarkHold> = {
+  encode(message: WatermarkHold, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.transform !== "") {
+      writer.uint32(18).string(message.transform);
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    if (message.timestamp !== 0n) {
+      if (BigInt.asIntN(64, message.timestamp) !== message.timestamp) {
+        throw new globalThis.Error("value provided for field message.timestamp of type sint64 too large");
+      }
+      writer.uint32(32).sint64(message.timestamp);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asIntN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type int64 too large");
+      }
+      writer.uint32(40).int64(message.count);
+    }
+    if (message.keyGroupFirst !== 0) {
+      writer.uint32(48).sint32(message.keyGroupFirst);
+    }
+    if (message.keyGroupLast !== 0) {
+      writer.uint32(56).sint32(message.keyGroupLast);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatermarkHold {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatermarkHold();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.transform = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.timestamp = reader.sint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.count = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.keyGroupFirst = reader.sint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.keyGroupLast = reader.sint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WatermarkHold>, I>>(base?: I): WatermarkHold {
+    return WatermarkHold.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatermarkHold>, I>>(object: I): WatermarkHold {
+    const message = createBaseWatermarkHold();
+    message.kind = object.kind ?? "";
+    message.transform = object.transform ?? "";
+    message.detail = object.detail ?? "";
+    message.timestamp = (object.timestamp !== undefined && object.timestamp !== null) ? BigInt(object.timestamp) : 0n;
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.keyGroupFirst = object.keyGroupFirst ?? 0;
+    message.keyGroupLast = object.keyGroupLast ?? 0;
     return message;
   },
 };

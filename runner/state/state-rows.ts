@@ -31,6 +31,11 @@ export function keyGroupPrefix(keyGroup: number): string {
   return String.fromCharCode(keyGroup >>> 8, keyGroup & 0xff);
 }
 
+/** The key group of a key's row. */
+export function keyGroupOfRow(rowKey: string): number {
+  return rowKey.charCodeAt(0) * 256 + rowKey.charCodeAt(1);
+}
+
 /** Rows in plain maps: for tests, and for tasks whose state is known to be small. */
 export class MemoryRows implements StateRows {
   readonly #tables = new Map<string, Map<string, Uint8Array>>();

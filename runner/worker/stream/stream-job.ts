@@ -290,6 +290,12 @@ export class StreamJob {
     if (executionAttempt !== this.#attempt || this.#abort.signal.aborted) return;
     const error = WeirError.from(failure);
     this.#init.log.warn({ vertex: vertexId, subtask: subtaskIndex, err: error }, "streaming task failed");
+          holds: status.holds.map(({ timestamp, count, ...hold }) => ({
+            ...hold,
+            timestamp: BigInt(Math.trunc(timestamp)),
+            count: BigInt(count),
+          })),
+          fullToVertices: [...status.fullToVertices],
     this.#init.send({
       $case: "streamTask",
       value: {
@@ -317,7 +323,8 @@ export class StreamJob {
         await this.#init.clock.sleep(REPORT_INTERVAL_MS, this.#abort.signal);
         for (const running of this.#tasks) {
           const { task, vertexId, subtaskIndex } = running;
-          if (running.reportedActivity === task.activity) continue;
+          // A bundle that does not end is no activity; its age is what is asked for.
+          if (running.reportedActivity === task.activity && task.idle) continue;
           running.reportedActivity = task.activity;
           this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.RUNNING);
         }

@@ -31,6 +31,7 @@ export interface StreamOutputsInit {
 
 interface Edge {
   readonly datasetId: string;
+  readonly consumerVertexId: string;
   /** Undefined where every queue gets everything. */
   readonly router: PartitionRouter;
   readonly queues: readonly ChannelQueue[];
@@ -74,6 +75,7 @@ export class StreamOutputs implements StageOutput {
       const broadcast = dataset.partitioner === "broadcast";
       return {
         datasetId: edge.datasetId,
+        consumerVertexId: edge.consumerVertexId,
         router: new PartitionRouter(graph.coders, dataset, broadcast ? 1 : queues.length, init.maxParallelism),
         queues,
         broadcast,
@@ -88,6 +90,12 @@ export class StreamOutputs implements StageOutput {
   /** True while a channel holds as much as it should: no bundle is started. */
   get isFull(): boolean {
     return this.#edges.some((edge) => edge.queues.some((queue) => queue.isFull));
+  }
+
+  /** Vertices to which a channel is full. */
+  get fullTo(): string[] {
+    const full = this.#edges.filter((edge) => edge.queues.some((queue) => queue.isFull));
+    return [...new Set(full.map((edge) => edge.consumerVertexId))];
   }
 
   get sentItems(): number {

@@ -10,6 +10,7 @@ import type { Chunk } from "../../base/chunk.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import type { StateReply } from "../task/harness-connection.ts";
 import type { ChannelId, ChannelQueue } from "./channel-queue.ts";
+import type { TimerHold } from "./watermark-hold.ts";
 
 /** A part of a running bundle. Exactly one of the two is called, once. */
 export interface BundlePart {
@@ -84,6 +85,8 @@ export interface Timers {
   expireWindows?(inputWatermark: Timestamp): void;
   /** Timers that are set. */
   readonly count: number;
+  /** For people: by family, those that hold the watermark furthest back. Looks at every timer. */
+  describeHolds?(): TimerHold[];
 }
 
 // --- the grouping of a GroupByKey -------------------------------------------------------------------------------
@@ -117,6 +120,8 @@ export interface StreamSideInputs {
   advance(datasetId: string, watermark: Timestamp): void;
   /** True when every window of every side input is final: nothing needs to be looked at. */
   readonly allReady: boolean;
+  /** For people: those that are not ready for every window, as "transform id, local name". */
+  readonly notReady?: readonly { readonly transformId: string; readonly localName: string }[];
   /**
    * Cuts main input into what can run now and what has to wait for a side input's window, element order kept within
    * each. An element in several windows is exploded where only some are ready.

@@ -20,6 +20,7 @@ import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
 import { WaitingInput } from "./waiting-input.ts";
+import { describeHolds, type StageHolds, type WatermarkHold } from "./watermark-hold.ts";
 
 /** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
 const MAX_RESTRICTIONS = 16;
@@ -118,6 +119,23 @@ export class StreamStage {
     if (this.#waiting !== undefined) hold(this.#waiting.hold, this.#waiting.heldBy);
     hold(this.#queue.releasedHold, this.#waiting?.heldBy ?? "side input");
     return { timestamp, heldBy };
+  }
+
+  /** For people: everything that holds the output watermark, the least first. */
+  holds(spec: StageHolds["spec"]): WatermarkHold[] {
+    const { residuals, timers, pushedBack, sideInputs } = this.#init;
+    const nameOf = new Map(spec.transforms.map(({ id, uniqueName }) => [id, uniqueName]));
+    return describeHolds({
+      spec,
+      bundle: this.#running?.hold,
+      residuals,
+      timers: timers?.describeHolds?.() ?? [],
+      pushedBack,
+      openSideInputs: (sideInputs?.notReady ?? []).map(
+        ({ transformId, localName }) => `${localName} of ${nameOf.get(transformId) ?? transformId}`,
+      ),
+      waiting: this.#waiting,
+    });
   }
 
   /** The input watermark, but not past input that waits. */

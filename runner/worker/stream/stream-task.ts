@@ -25,6 +25,7 @@ import type { StreamStage } from "./stream-stage.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 import { TaskMarks } from "./task-marks.ts";
 import { TestStreamHead } from "./test-stream-head.ts";
+import type { WatermarkHold } from "./watermark-hold.ts";
 
 /** What a pump does at most before it lets others run. */
 const EVENTS_PER_PUMP = 256;
@@ -35,6 +36,9 @@ export interface TaskStatus {
   readonly heldBy: string;
   readonly queuedBytes: number;
   readonly bundleAgeMs: number;
+  /** Behind the input watermark, the least first. */
+  readonly holds: readonly WatermarkHold[];
+  readonly fullToVertices: readonly string[];
 }
 
 export class StreamTask {
@@ -184,9 +188,20 @@ export class StreamTask {
     this.#started = true;
     if (this.#task.vertex.head.kind === "impulse" && !this.#impulsed) {
       this.#impulsed = true;
+      holds: this.#holds(),
+      fullToVertices: this.#outputs.fullTo,
       this.#forward({ data: IMPULSE_ELEMENT, elementCount: 1 });
       this.#forwardWatermark(MAX_TIMESTAMP);
     }
+  #holds(): WatermarkHold[] {
+    const { vertex } = this.#task;
+    const holds = vertex.stage === undefined ? [] : (this.#stage?.holds(vertex.stage) ?? []);
+    const timestamp = this.#grouping?.hold ?? MAX_TIMESTAMP;
+    if (timestamp >= this.#gate.mainWatermark) return holds;
+    const noKeys = { keyGroupFirst: -1, keyGroupLast: -1 };
+    return [{ kind: "grouping", transform: vertex.name, detail: "", timestamp, count: 0, ...noKeys }, ...holds];
+  }
+
     // A restored task says again where it stands.
     else if (this.#impulsed) this.#forwardWatermark(MAX_TIMESTAMP);
     this.wake();

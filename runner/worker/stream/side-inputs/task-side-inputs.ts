@@ -128,6 +128,10 @@ export class TaskSideInputs implements StreamSideInputs {
     return this.#sideInputs.every((sideInput) => sideInput.allReady);
   }
 
+  get notReady(): { readonly transformId: string; readonly localName: string }[] {
+    return this.#sideInputs.filter((sideInput) => !sideInput.allReady).map(({ spec }) => spec);
+  }
+
   divide(chunk: Chunk): DividedChunk {
     const open = this.#sideInputs.filter((sideInput) => !sideInput.allReady);
     if (open.length === 0) return { ready: chunk, waiting: undefined };

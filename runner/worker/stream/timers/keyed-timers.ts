@@ -13,10 +13,11 @@ import { assert } from "../../../base/assert.ts";
 import type { Chunk } from "../../../base/chunk.ts";
 import { WeirError } from "../../../base/errors.ts";
 import type { ExecutableStageSpec, ExecutionGraph } from "../../../graph/execution-graph.ts";
-import type { StateTable } from "../../../state/state-rows.ts";
+import { keyGroupOfRow, type StateTable } from "../../../state/state-rows.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../../time/timestamp.ts";
 import type { FiringTimers, TaskTime, TimerBatch, Timers, TimersBundle } from "../stream-ports.ts";
 import { WindowExpiry } from "../user-state-expiry.ts";
+import type { TimerHold } from "../watermark-hold.ts";
 import { rowPrefixOf, type TimerChange, TimerFamily } from "./timer-family.ts";
 import { TimerHolds } from "./timer-holds.ts";
 import { type SetTimer, TimerQueue } from "./timer-queue.ts";
@@ -80,6 +81,26 @@ export class KeyedTimers implements Timers {
 
   get nextProcessingTimeMs(): number | undefined {
     return this.#processingTime.nextDue;
+  }
+
+  describeHolds(): TimerHold[] {
+    const holds = new Map<TimerFamily, TimerHold>();
+    for (const { family, hold, rowKey } of this.#timers.values()) {
+      const least = holds.get(family);
+      if (least !== undefined && least.timestamp < hold) continue;
+      const keyGroup = keyGroupOfRow(rowKey);
+      const isEqual = least?.timestamp === hold;
+      holds.set(family, {
+        transform: family.transformName,
+        timerFamilyId: family.timerFamilyId,
+        isEventTime: family.isEventTime,
+        timestamp: hold,
+        count: isEqual ? least.count + 1 : 1,
+        keyGroupFirst: isEqual ? Math.min(least.keyGroupFirst, keyGroup) : keyGroup,
+        keyGroupLast: isEqual ? Math.max(least.keyGroupLast, keyGroup) : keyGroup,
+      });
+    }
+    return [...holds.values()];
   }
 
   beginBundle(): TimersBundle {

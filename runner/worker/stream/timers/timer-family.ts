@@ -47,6 +47,7 @@ const FIXED_BYTES = 5;
 
 export class TimerFamily {
   readonly transformId: string;
+  readonly transformName: string;
   readonly timerFamilyId: string;
   readonly isEventTime: boolean;
   readonly onWindowExpiration: boolean;
@@ -74,6 +75,7 @@ export class TimerFamily {
     maxParallelism: number,
   ) {
     this.transformId = spec.transformId;
+    this.transformName = transformName;
     this.timerFamilyId = spec.timerFamilyId;
     this.isEventTime = spec.timeDomain === "EVENT_TIME";
     this.onWindowExpiration = spec.onWindowExpiration;
