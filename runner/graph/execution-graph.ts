@@ -139,6 +139,8 @@ export interface SideInputSpec {
    * global, fixed and sliding windows all SDKs map by the end of the main window, and the runner does the same.
    */
   readonly windowMapping: { readonly urn: string; readonly payload: Uint8Array } | undefined;
+  /** Runs that mapping in its harness, by beam:transform:map_windows:v1. */
+  readonly mapWindows?: MergeWindowsSpec;
   /**
    * Its PCollection is unbounded and triggered without regard to the end of the window: a window can be read from its
    * first pane on, and newer panes take the place of older ones. Otherwise it can be read when the watermark has

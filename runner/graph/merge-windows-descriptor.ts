@@ -19,7 +19,7 @@ import {
   type PCollection,
   type WindowingStrategy,
 } from "../../proto/gen/beam_runner_api.ts";
-import type { MergeWindowsSpec } from "./execution-graph.ts";
+import type { MergeWindowsSpec as WindowsCallSpec } from "./execution-graph.ts";
 import type { Plan } from "./plan-node.ts";
 import { portTransform } from "./process-bundle-descriptor.ts";
 import { CODER_URN, URN } from "./urns.ts";
@@ -35,15 +35,68 @@ export function mergeWindowsSpec(
   windowingId: string,
   windowing: WindowingStrategy,
   environmentId: string,
-): MergeWindowsSpec {
-  const bytes = coders.of("bytes", CODER_URN.bytes, []);
-  const globalWindow = coders.of("global_window", CODER_URN.globalWindow, []);
-  const kv = (key: string, value: string): string => coders.of(`kv(${key},${value})`, CODER_URN.kv, [key, value]);
-  const iterable = (element: string): string => coders.of(`iterable(${element})`, CODER_URN.iterable, [element]);
+): WindowsCallSpec {
+  const { kv, iterable } = combinators(coders);
   const window = coders.wireWindow(windowing.windowCoderId);
   const windows = iterable(window);
-  const inputCoderId = kv(bytes, windows);
-  const outputCoderId = kv(bytes, kv(windows, iterable(kv(window, windows))));
+  return windowsCall(plan, coders, {
+    id: `merge-windows:${windowingId}`,
+    urn: URN.mergeWindows,
+    spec: windowing.windowFn,
+    inputCoderId: windows,
+    outputCoderId: kv(windows, iterable(kv(window, windows))),
+    environmentId,
+  });
+}
+
+/**
+ * How main windows are mapped to those of a side input in a custom WindowFn, by beam:transform:map_windows:v1:
+ *
+ *   in:  windowed_value<kv<bytes nonce, main W>>
+ *   out: windowed_value<kv<bytes nonce, side W>>
+ */
+export function mapWindowsSpec(
+  plan: Plan,
+  coders: WireCoders,
+  mapping: FunctionSpec,
+  windowing: { readonly main: WindowingStrategy; readonly side: WindowingStrategy },
+  environmentId: string,
+): WindowsCallSpec {
+  return windowsCall(plan, coders, {
+    id: "map-windows",
+    urn: URN.mapWindows,
+    spec: mapping,
+    inputCoderId: coders.wireWindow(windowing.main.windowCoderId),
+    outputCoderId: coders.wireWindow(windowing.side.windowCoderId),
+    environmentId,
+  });
+}
+
+function combinators(coders: WireCoders) {
+  return {
+    kv: (key: string, value: string): string => coders.of(`kv(${key},${value})`, CODER_URN.kv, [key, value]),
+    iterable: (element: string): string => coders.of(`iterable(${element})`, CODER_URN.iterable, [element]),
+  };
+}
+
+interface WindowsCall {
+  readonly id: string;
+  readonly urn: string;
+  readonly spec: FunctionSpec | undefined;
+  /** Beside the nonce. */
+  readonly inputCoderId: string;
+  readonly outputCoderId: string;
+  readonly environmentId: string;
+}
+
+/** One transform between a source and a sink, of KVs with a nonce. */
+function windowsCall(plan: Plan, coders: WireCoders, call: WindowsCall): WindowsCallSpec {
+  const { environmentId } = call;
+  const bytes = coders.of("bytes", CODER_URN.bytes, []);
+  const globalWindow = coders.of("global_window", CODER_URN.globalWindow, []);
+  const { kv } = combinators(coders);
+  const inputCoderId = kv(bytes, call.inputCoderId);
+  const outputCoderId = kv(bytes, call.outputCoderId);
   const port = (elementCoderId: string): { coderId: string; payload: Uint8Array } => {
     const coderId = coders.windowed(elementCoderId, globalWindow);
     return { coderId, payload: RemoteGrpcPort.encode({ apiServiceDescriptor: undefined, coderId }).finish() };
@@ -57,18 +110,18 @@ export function mergeWindowsSpec(
     windowingStrategyId: "global",
     displayData: [],
   });
-  const merge = portTransform(
+  const transform = portTransform(
     MERGE_ID,
-    URN.mergeWindows,
-    FunctionSpec.encode(windowing.windowFn ?? { urn: "", payload: new Uint8Array() }).finish(),
+    call.urn,
+    FunctionSpec.encode(call.spec ?? { urn: "", payload: new Uint8Array() }).finish(),
     { input: "windows" },
     { output: "merged" },
   );
   const environment = plan.environments.get(environmentId);
   const descriptor = ProcessBundleDescriptor.encode({
-    id: `merge-windows:${windowingId}`,
+    id: call.id,
     transforms: {
-      [MERGE_ID]: { ...merge, environmentId },
+      [MERGE_ID]: { ...transform, environmentId },
       [SINK_ID]: portTransform(SINK_ID, URN.sink, sink.payload, { in: "merged" }, {}),
       [SOURCE_ID]: portTransform(SOURCE_ID, URN.source, source.payload, {}, { out: "windows" }),
     },

@@ -12,6 +12,7 @@ import type {
   ExecutableStageSpec,
   ExecutionGraph,
   HeadSpec,
+  MergeWindowsSpec,
   TimerSpec,
   UserStateSpec,
   VertexSpec,
@@ -19,10 +20,11 @@ import type {
 } from "./execution-graph.ts";
 import { type FusedStage, isStateful } from "./fuse-stages.ts";
 import { type DatasetDraft, isSingleton, type VertexDraft, type VertexLayout } from "./lay-out-vertices.ts";
-import { mergeWindowsSpec } from "./merge-windows-descriptor.ts";
+import { mapWindowsSpec, mergeWindowsSpec } from "./merge-windows-descriptor.ts";
 import {
   environmentOf,
   nameTransform,
+  type NodeSideInput,
   pcollectionOf,
   type Plan,
   type PlanNode,
@@ -228,6 +230,7 @@ class Specifier {
         windowingId: this.#windowing(pcollectionOf(plan, side.pcollectionId).windowingStrategyId),
         mainWindowingId: this.#windowing(pcollectionOf(plan, node.mainInputs[0] ?? "").windowingStrategyId),
         windowMapping: windowMappingOf(plan, side),
+        ...this.#mapWindows(node, side, stage.environmentId),
         updating: isUpdating(plan, side),
       })),
       userStates: nodes.flatMap((node) => this.#userStates(node)),
@@ -242,6 +245,22 @@ class Specifier {
       requiresStableInput: nodes.some((node) => node.parDo?.requiresStableInput === true),
       requiresTimeSortedInput: nodes.some((node) => node.parDo?.requiresTimeSortedInput === true),
       requiresBundleFinalization: nodes.some((node) => node.parDo?.requestsFinalization === true),
+    };
+  }
+
+  #mapWindows(node: PlanNode, side: NodeSideInput, environmentId: string): { readonly mapWindows?: MergeWindowsSpec } {
+    const mapping = windowMappingOf(this.#plan, side);
+    if (mapping === undefined || mapping.urn === "") return {};
+    const windowing = (id: string) => windowingOf(this.#plan, pcollectionOf(this.#plan, id).windowingStrategyId);
+    const main = windowing(node.mainInputs[0] ?? "");
+    return {
+      mapWindows: mapWindowsSpec(
+        this.#plan,
+        this.#coders,
+        mapping,
+        { main, side: windowing(side.pcollectionId) },
+        environmentId,
+      ),
     };
   }
 

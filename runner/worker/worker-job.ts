@@ -19,6 +19,7 @@ import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
 import { StreamJob } from "./stream/stream-job.ts";
 import type { Channels } from "./stream/stream-ports.ts";
 import { TaskRows } from "./stream/task-rows.ts";
+import { createWindowMapper, type WindowMapper } from "./task/map-windows.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import { type TaskDeployment, type TaskEnvironment, type TaskResult, TaskRunner } from "./task/task-runner.ts";
@@ -99,6 +100,9 @@ export class WorkerJob {
       if (vertex.stage !== undefined) this.#addDescriptor(this.#descriptorId(vertex.id), vertex.stage.descriptor);
       if (vertex.stage?.truncate !== undefined)
         this.#addDescriptor(this.#truncateDescriptorId(vertex.id), vertex.stage.truncate.descriptor);
+      for (const [index, { mapWindows }] of vertex.stage?.sideInputs.entries() ?? [])
+        if (mapWindows !== undefined)
+          this.#addDescriptor(this.#mapDescriptorId(vertex.id, index), mapWindows.descriptor);
       if (vertex.head.kind === "group-by-key" && vertex.head.mergeWindows !== undefined)
         this.#addDescriptor(this.#mergeDescriptorId(vertex.id), vertex.head.mergeWindows.descriptor);
     }
@@ -122,6 +126,10 @@ export class WorkerJob {
 
   #mergeDescriptorId(vertexId: VertexId): string {
     return `${this.#descriptorId(vertexId)}/merge-windows`;
+  }
+
+  #mapDescriptorId(vertexId: VertexId, sideInputIndex: number): string {
+    return `${this.#descriptorId(vertexId)}/map-windows/${sideInputIndex}`;
   }
 
   /** Puts this worker's endpoint into the descriptor's ports and services. */
@@ -240,6 +248,7 @@ export class WorkerJob {
         descriptorId: (vertexId) => this.#descriptorId(vertexId as VertexId),
         truncateDescriptorId: (vertexId) => this.#truncateDescriptorId(vertexId as VertexId),
         windowMerger: (vertex) => this.#windowMerger(vertex),
+        windowMapper: (vertex, index) => this.#windowMapper(vertex, index),
       },
       openRows: ({ taskCount, ...request }) =>
         TaskRows.open({
@@ -286,6 +295,22 @@ export class WorkerJob {
     const windowing = present(graph.windowings[vertex.head.windowingId], "the grouping's windowing strategy");
     return createWindowMerger({
       descriptorId: this.#mergeDescriptorId(vertex.id),
+      sourceTransformId,
+      sinkTransformId,
+      windowSkip: compileSkip(graph.coders, windowing.windowCoderId),
+      chunkBytes: this.#init.limits.chunkBytes,
+      harness: (signal) => this.#pool(environmentId).lane(0, signal),
+    });
+  }
+
+  #windowMapper(vertex: VertexSpec, sideInputIndex: number): WindowMapper | undefined {
+    const sideInput = vertex.stage?.sideInputs[sideInputIndex];
+    if (sideInput?.mapWindows === undefined) return undefined;
+    const { graph } = this.#init.description;
+    const { environmentId, sourceTransformId, sinkTransformId } = sideInput.mapWindows;
+    const windowing = present(graph.windowings[sideInput.windowingId], "a side input's windowing strategy");
+    return createWindowMapper({
+      descriptorId: this.#mapDescriptorId(vertex.id, sideInputIndex),
       sourceTransformId,
       sinkTransformId,
       windowSkip: compileSkip(graph.coders, windowing.windowCoderId),

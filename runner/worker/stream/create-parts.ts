@@ -5,6 +5,7 @@ import { TriggeredGrouping } from "./grouping/triggered-grouping.ts";
 import { TaskSideInputs } from "./side-inputs/task-side-inputs.ts";
 import { SortedInput } from "./sorted-input/sorted-input.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
+import type { MapWindows } from "./side-inputs/window-mapping.ts";
 import type { StreamSideInputs, Timers, UserState, WindowedGrouping } from "./stream-ports.ts";
 import { KeyedTimers } from "./timers/keyed-timers.ts";
 import { KeyedUserState } from "./user-state.ts";
@@ -34,14 +35,22 @@ export function createSideInputs(
   environment: StreamTaskEnvironment,
   task: StreamTaskDeployed,
   stage: ExecutableStageSpec,
+  signal: AbortSignal,
+  onMapped: (failure?: unknown) => void,
 ): StreamSideInputs {
   const { rows, graph, limits } = environment;
+  const mappers = new Map(
+    stage.sideInputs.map((sideInput, index) => [sideInput, environment.windowMapper?.(task.vertex, index)]),
+  );
+  const mapWindows: MapWindows = (sideInput, windows) =>
+    present(mappers.get(sideInput), "what maps a side input's windows")(windows, signal);
   return new TaskSideInputs({
     table: rows.table("side-inputs"),
     stage,
     graph,
     pageBytes: limits.statePageBytes,
     cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
+    ...([...mappers.values()].some((mapper) => mapper !== undefined) ? { mapWindows, onMapped } : {}),
   });
 }
 

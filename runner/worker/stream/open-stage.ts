@@ -17,7 +17,13 @@ import type { StreamStageInit } from "./stream-stage-init.ts";
 import { Truncation } from "./truncation.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
-type FromTask = Pick<StreamStageInit, "inputWatermark" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal">;
+type FromTask = Pick<
+  StreamStageInit,
+  "inputWatermark" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal"
+> & {
+  /** The SDK has mapped a window: main input that waits may be ready. */
+  readonly onMapped: () => void;
+};
 
 export function openStage(
   environment: StreamTaskEnvironment,
@@ -39,7 +45,13 @@ export function openStage(
   };
   const residuals = new Residuals(rows.table("residuals"), idPrefix);
   const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);
-  const sideInputs = stage.sideInputs.length === 0 ? undefined : createSideInputs(environment, task, stage);
+  const sideInputs =
+    stage.sideInputs.length === 0
+      ? undefined
+      : createSideInputs(environment, task, stage, fromTask.signal, (failure) => {
+          if (failure === undefined) fromTask.onMapped();
+          else if (!fromTask.signal.aborted) fromTask.onFailure(failure);
+        });
   const keyed = stage.userStates[0] ?? stage.timers[0];
   const onDropped = (count: number) => {
     const transformId = keyed?.transformId ?? stage.transforms[0]?.id ?? "";

@@ -9,6 +9,7 @@ import type { Log } from "../../base/log.ts";
 import type { ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
 import type { StateRows } from "../../state/state-rows.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
+import type { WindowMapper } from "../task/map-windows.ts";
 import type { WindowMerger } from "../task/merge-windows.ts";
 import type { ChannelQueue } from "./channel-queue.ts";
 import type { JobClock } from "./job-clock.ts";
@@ -43,6 +44,8 @@ export interface StreamTaskEnvironment {
   descriptorId(vertexId: string): string;
   truncateDescriptorId(vertexId: string): string;
   windowMerger(vertex: VertexSpec): WindowMerger | undefined;
+  /** Of one of the stage's side inputs; undefined where the runner maps windows itself. */
+  windowMapper?(vertex: VertexSpec, sideInputIndex: number): WindowMapper | undefined;
   /** Set while the rows are over their memory budget: to be awaited before more is put in. */
   relief(): Promise<void> | undefined;
   /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */

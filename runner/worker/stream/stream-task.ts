@@ -113,6 +113,10 @@ export class StreamTask {
         inputWatermark: this.#marks.get("stage") ?? MIN_TIMESTAMP,
         onCommitted: (infos, finalize) => this.#onCommitted(infos, finalize),
         onBarrier: (barrier) => this.#snapshot(barrier),
+        onMapped: () => {
+          this.#stage?.sideInputsMoved();
+          wake();
+        },
         wake,
         onFailure: (failure) => this.#fail(failure),
         signal: this.#abort.signal,

@@ -30,14 +30,14 @@ export interface WindowMergerInit {
 }
 
 /** timestamp 0 (sign bit flipped), one global window, unknown pane; the nonce is the empty byte string. */
-const HEADER = Uint8Array.from([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x0f, 0]);
+export const EMPTY_NONCE_HEADER = Uint8Array.from([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x0f, 0]);
 
 export function createWindowMerger(init: WindowMergerInit): WindowMerger {
   return {
     async merge(windows, signal) {
       const count = Buffer.alloc(4);
       count.writeInt32BE(windows.length);
-      const element = Buffer.concat([HEADER, count, ...windows]);
+      const element = Buffer.concat([EMPTY_NONCE_HEADER, count, ...windows]);
       const outputs: Uint8Array[] = [];
       const harness = await init.harness(signal);
       const attempt = new BundleAttempt(
@@ -68,7 +68,7 @@ export function createWindowMerger(init: WindowMergerInit): WindowMerger {
 /** Parses one windowed KV<nonce, KV<Iterable<W>, Iterable<KV<W, Iterable<W>>>>>. */
 export function decodeMerged(bytes: Uint8Array, windowSkip: Skip): MergedWindow[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = HEADER.length;
+  let at = EMPTY_NONCE_HEADER.length;
   const readWindow = (): Uint8Array => {
     const start = at;
     at = windowSkip(bytes, at);
