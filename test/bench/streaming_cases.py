@@ -119,7 +119,7 @@ class Endless(beam.DoFn):
     while index < last:
       if not restriction_tracker.try_claim(index):
         return
-      at = Timestamp(micros=index * 1_000_000 // ELEMENTS_PER_EVENT_SECOND)
+      at = Timestamp(micros=index * 1_000_000 // (pace or ELEMENTS_PER_EVENT_SECOND))
       watermark_estimator.set_watermark(at)
       yield window.TimestampedValue((b'%08d' % (index * 2654435761 % self._key_count), index), at)
       index += 1
