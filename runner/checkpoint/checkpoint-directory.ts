@@ -1,75 +1,48 @@
 /**
- * A job's checkpoints in a local directory (one that all workers see): manifests in it, the tasks' snapshot files in
+ * A job's checkpoints in a directory that all workers see, or in a folder of a store: manifests in it, the tasks' snapshot files in
  * its folder `state`.
  *
  * Invariant: a manifest appears under its name whole and durable, or not at all.
  */
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { join, relative, resolve, sep } from "node:path";
+import { relative, resolve, sep } from "node:path";
 import { WeirError } from "../base/errors.ts";
 import { decodeManifest, encodeManifest, filesOf, type SnapshotManifest } from "./snapshot-manifest.ts";
+import { isRemote, locationIn } from "./storage/checkpoint-storage.ts";
+import { openStorage } from "./storage/open-storage.ts";
 
 export class CheckpointDirectory {
   readonly path: string;
 
-  /** @param path absolute; the job's own */
+  /** @param path absolute, or a URI; the job's own */
   constructor(path: string) {
     this.path = path;
   }
 
   /** For the tasks' files. */
   get statePath(): string {
-    return join(this.path, "state");
+    return locationIn(this.path, "state");
   }
 
   manifestPath(checkpointId: number): string {
-    return join(this.path, `checkpoint-${checkpointId}.json`);
+    return locationIn(this.path, `checkpoint-${checkpointId}.json`);
   }
 
-  /** @throws WeirError naming the directory when it cannot be made. */
+  /** @throws WeirError naming the directory when it cannot be made, or the store when it cannot be reached. */
   async open(): Promise<void> {
-    try {
-      await mkdir(this.statePath, { recursive: true });
-    } catch (cause) {
-      throw failed("make the checkpoint directory", this.statePath, cause);
-    }
+    await openStorage(this.path).open(this.statePath);
   }
 
   /** @throws WeirError naming the file; it then does not exist. */
   async write(manifest: SnapshotManifest): Promise<void> {
-    const path = this.manifestPath(manifest.checkpointId);
-    const temporary = `${path}.part`;
-    try {
-      const file = await open(temporary, "w");
-      try {
-        await file.writeFile(encodeManifest(this.#mapPaths(manifest, (absolute) => this.#relative(absolute))));
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-      const directory = await open(this.path, "r");
-      try {
-        await directory.sync();
-      } finally {
-        await directory.close();
-      }
-    } catch (cause) {
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw failed("write the manifest", path, cause);
-    }
+    const bytes = encodeManifest(this.#mapPaths(manifest, (absolute) => this.#relative(absolute)));
+    await openStorage(this.path).create(this.manifestPath(manifest.checkpointId), bytes);
   }
 
-  /** With absolute paths. @throws WeirError DATA_LOSS for one that is no manifest, NOT_FOUND when there is none. */
+  /** With absolute locations. @throws WeirError DATA_LOSS for one that is no manifest, NOT_FOUND when there is none. */
   async read(checkpointId: number): Promise<SnapshotManifest> {
     const path = this.manifestPath(checkpointId);
-    let bytes: Uint8Array;
-    try {
-      bytes = await readFile(path);
-    } catch (cause) {
-      throw failed("read the manifest", path, cause, "NOT_FOUND");
-    }
-    return this.#mapPaths(decodeManifest(bytes, path), (stored) => resolve(this.path, stored));
+    const bytes = await openStorage(this.path).read(path);
+    return this.#mapPaths(decodeManifest(bytes, path), (stored) => this.#absolute(stored));
   }
 
   /**
@@ -78,9 +51,9 @@ export class CheckpointDirectory {
    */
   async verify(manifest: SnapshotManifest): Promise<void> {
     for (const { path, byteLength } of filesOf(manifest)) {
-      const found = await stat(path).catch(() => undefined);
-      if (found?.size === byteLength) continue;
-      const state = found === undefined ? "is missing" : `has ${found.size} bytes, not ${byteLength}`;
+      const found = await openStorage(path).size(path);
+      if (found === byteLength) continue;
+      const state = found === undefined ? "is missing" : `has ${found} bytes, not ${byteLength}`;
       throw new WeirError({
         code: "DATA_LOSS",
         domain: "external",
@@ -91,15 +64,21 @@ export class CheckpointDirectory {
 
   /** What is not there is deleted already. */
   async delete(paths: readonly string[]): Promise<void> {
-    for (const path of paths) await rm(path, { force: true });
+    await openStorage(this.path).delete(paths);
   }
 
   /** With everything in it. */
   async remove(): Promise<void> {
-    await rm(this.path, { recursive: true, force: true });
+    await openStorage(this.path).removeFolder(this.path);
+  }
+
+  #absolute(stored: string): string {
+    if (isRemote(stored)) return stored;
+    return isRemote(this.path) ? locationIn(this.path, stored) : resolve(this.path, stored);
   }
 
   #relative(path: string): string {
+    if (isRemote(this.path)) return path.startsWith(`${this.path}/`) ? path.slice(this.path.length + 1) : path;
     const inside = relative(this.path, path);
     return inside === ".." || inside.startsWith(`..${sep}`) ? path : inside;
   }
@@ -113,15 +92,4 @@ export class CheckpointDirectory {
       })),
     };
   }
-}
-
-function failed(what: string, path: string, cause: unknown, code: "UNAVAILABLE" | "NOT_FOUND" = "UNAVAILABLE") {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new WeirError({
-    code,
-    domain: "external",
-    message: `Cannot ${what} ${path}: ${reason}.`,
-    retry: code === "UNAVAILABLE",
-    cause,
-  });
 }

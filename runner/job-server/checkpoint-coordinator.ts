@@ -23,6 +23,7 @@ import type { StateTables } from "../graph/state-tables.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
 import type { JobWorkers } from "./job-workers.ts";
+import { readWhole } from "./read-whole-checkpoint.ts";
 import { type PlacedTask, type StreamingPlan, type TaskKey, taskKey } from "./streaming-plan.ts";
 
 export interface CheckpointCoordinatorInit {
@@ -73,6 +74,7 @@ export class CheckpointCoordinator {
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
   #restored: number | undefined;
+  #isOpened = false;
   #final: { id: CheckpointId | undefined; readonly ended: () => void } | undefined;
   #counts: CheckpointCounts = { completed: 0, aborted: 0, lastDurationMs: undefined };
 
@@ -103,17 +105,18 @@ export class CheckpointCoordinator {
    */
   async restorePoint(): Promise<RestorePoint | undefined> {
     const { directory, observer } = this.#init;
-    await directory.open();
+    if (!this.#isOpened) await directory.open();
+    this.#isOpened = true;
     await this.#writing;
     const candidates = this.#retained.newestFirst;
     if (candidates.length === 0 && this.#counts.completed === 0) return undefined;
     for (const { checkpointId } of candidates) {
       try {
-        const manifest = await directory.read(checkpointId);
-        await directory.verify(manifest);
+        const manifest = await readWhole(this.#init, checkpointId);
         this.#restored = checkpointId;
         return restorePointOf(manifest);
       } catch (thrown) {
+        if (WeirError.from(thrown).code === "UNAVAILABLE") throw thrown;
         this.#retained.damaged(checkpointId);
         observer.message("ERROR", `${WeirError.from(thrown).message} The job goes back to the checkpoint before it.`);
       }
@@ -132,7 +135,7 @@ export class CheckpointCoordinator {
    */
   isRestoreFailure({ code, message }: { readonly code: string; readonly message: string }): boolean {
     if (this.#restored === undefined) return false;
-    if (code !== "DATA_LOSS" && !message.includes(this.statePath)) return false;
+    if (code === "UNAVAILABLE" || (code !== "DATA_LOSS" && !message.includes(this.statePath))) return false;
     this.#retained.damaged(this.#restored);
     this.#restored = undefined;
     return true;

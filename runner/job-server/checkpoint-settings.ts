@@ -2,8 +2,7 @@
  * What a job's pipeline options say about checkpoints; undefined where it takes none. Defaults are Flink's, but for
  * the number kept: Weir keeps more than one, to have one to go back to when the newest cannot be read.
  */
-import { fileURLToPath } from "node:url";
-import { userError } from "../base/errors.ts";
+import { checkStorageRoot } from "../checkpoint/storage/open-storage.ts";
 import type { OptionValues } from "./pipeline-options.ts";
 
 export interface CheckpointSettings {
@@ -12,7 +11,7 @@ export interface CheckpointSettings {
   readonly minPauseMs: number;
   /** Complete checkpoints that are kept. */
   readonly retained: number;
-  /** Absolute, of all jobs; undefined: the job server's own. */
+  /** Absolute or a URI, of all jobs; undefined: the job server's own. */
   readonly storageDirectory: string | undefined;
   /** Whether the checkpoints of a job outlive it when it fails, and when it is cancelled. */
   readonly keepWhenFailed: boolean;
@@ -28,32 +27,14 @@ export function checkpointSettings(values: OptionValues): CheckpointSettings | u
   if (intervalMs <= 0) return undefined;
   const timeoutMs = values.integer("checkpoint_timeout_millis") ?? -1;
   const isExternalized = values.boolean("externalized_checkpoints_enabled");
+  const path = values.string("state_backend_storage_path");
   return {
     intervalMs,
     timeoutMs: timeoutMs > 0 ? timeoutMs : DEFAULT_TIMEOUT_MS,
     minPauseMs: Math.max(0, values.integer("min_pause_between_checkpoints") ?? 0),
     retained: RETAINED,
-    storageDirectory: localDirectory(values.string("state_backend_storage_path")),
+    storageDirectory: path === undefined || path === "" ? undefined : checkStorageRoot(path),
     keepWhenFailed: isExternalized,
     keepWhenCancelled: isExternalized && values.boolean("retain_externalized_checkpoints_on_cancellation"),
   };
-}
-
-function localDirectory(path: string | undefined): string | undefined {
-  if (path === undefined || path === "") return undefined;
-  const refuse = (why: string) =>
-    userError(
-      "UNIMPLEMENTED",
-      `Pipeline option --state_backend_storage_path is ${JSON.stringify(path)}, ${why}.`,
-      "Give an absolute path of a local directory, plain or as a file:// URL, that all workers see.",
-    );
-  if (path.startsWith("/")) return path;
-  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):/.exec(path)?.[1]?.toLowerCase();
-  if (scheme === undefined) throw refuse("which is not an absolute path");
-  if (scheme !== "file") throw refuse(`and Weir cannot store checkpoints by ${scheme}: yet`);
-  try {
-    return fileURLToPath(path);
-  } catch {
-    throw refuse("which is not a file URL of this machine");
-  }
 }

@@ -271,9 +271,11 @@ test("checkpoints that cannot be stored where they are wanted are refused when t
   const { client } = await openServer(t);
   const options = { "beam:option:checkpointing_interval:v1": "1000" };
   const to = (path: string) => prepare(client, { ...options, "beam:option:state_backend_storage_path:v1": path });
-  const failure = await t.throwsAsync(to("s3://bucket/x"));
-  t.regex(failure?.message ?? "", /--state_backend_storage_path.*s3:/);
+  const failure = await t.throwsAsync(to("gs://bucket/x"));
+  t.regex(failure?.message ?? "", /--state_backend_storage_path.*gs:/);
   await t.throwsAsync(to("relative/path"), { message: /absolute/ });
+  await t.throwsAsync(to("s3:///x"), { message: /bucket/ });
+  await t.notThrowsAsync(to("s3://bucket/x"));
   await t.notThrowsAsync(to("file:///tmp/x"));
 });
 

@@ -8,12 +8,12 @@
  * and `ended` is reached from any of them, once.
  */
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import { locationIn } from "../checkpoint/storage/checkpoint-storage.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { describeStateTables } from "../graph/state-tables.ts";
 import { CheckpointCoordinator, type RestorePoint } from "./checkpoint-coordinator.ts";
@@ -85,7 +85,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#restarts = new RestartStrategy(run.settings);
     const settings = run.settings.checkpoints;
     if (settings === undefined) return;
-    const path = join(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
+    const path = locationIn(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
     const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
     const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
     const stateTables = describeStateTables(run.graph);

@@ -17,6 +17,8 @@ export interface SnapshotChainInit {
   readonly label: string;
   /** The files that the rows were restored from, oldest first, where they go on being part of the chain. */
   readonly restoredFrom?: readonly SnapshotFileInfo[];
+  /** Takes a written file to where it stays; it is no longer needed in `directory` then. Default: it stays there. */
+  readonly store?: (file: SnapshotFileInfo) => Promise<SnapshotFileInfo>;
   /** More files than these: the next one is to be a base. */
   readonly maxFiles?: number;
 }
@@ -73,7 +75,8 @@ export class SnapshotChain {
     const { directory, label } = this.#init;
     const name = `${label}-${delta.checkpointId}.${isBase ? "base" : "delta"}`;
     const header = { isBase, checkpointId: delta.checkpointId };
-    const file = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
+    const written = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
+    const file = (await this.#init.store?.(written)) ?? written;
     this.#unwritten = this.#unwritten.slice(deltas.length);
     for (const each of deltas) each.release();
     this.#files = isBase ? [file] : [...this.#files, file];

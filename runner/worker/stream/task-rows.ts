@@ -4,12 +4,14 @@
  *
  * Rows are in memory up to the task's share of the worker's budget, and in a SQLite file beyond it.
  */
+import { join } from "node:path";
 import type { SnapshotFile, StreamTaskDeployment } from "../../../proto/gen/worker.ts";
 import { restoreRows } from "../../state/keyed/restore-rows.ts";
 import { SnapshotChain } from "../../state/keyed/snapshot-chain.ts";
 import type { SnapshotFileInfo } from "../../state/keyed/snapshot-file.ts";
 import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
 import type { StateRows, StateTable } from "../../state/state-rows.ts";
+import { SnapshotCopies } from "./snapshot-copies.ts";
 
 export interface TaskRowsInit {
   readonly deployment: StreamTaskDeployment;
@@ -45,16 +47,14 @@ export class TaskRows implements StateRows {
         byteLength: Number(file.byteLength),
         sha256: file.sha256,
       }));
-      await restoreRows(rows, files, {
-        firstKeyGroup: 0,
-        endKeyGroup: 0xffff,
-        takesUnkeyed: true,
-        asChanges: false,
-      });
+      const copies = new SnapshotCopies(join(init.spillDirectory, `snapshots-${label}`), checkpointDirectory);
+      await copies.restoring(files, (local) =>
+        restoreRows(rows, local, { firstKeyGroup: 0, endKeyGroup: 0xffff, takesUnkeyed: true, asChanges: false }),
+      );
       const chain =
         checkpointDirectory === ""
           ? undefined
-          : new SnapshotChain({ rows, directory: checkpointDirectory, label, restoredFrom: files });
+          : new SnapshotChain({ rows, ...copies.chainPlace(), label, restoredFrom: files });
       return new TaskRows(rows, chain);
     } catch (failure) {
       await rows.close();

@@ -1,0 +1,121 @@
+/** Checkpoints in a local directory, one that all workers see. Files are written beside their name, synced, linked. */
+import { randomUUID } from "node:crypto";
+import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { WeirError } from "../../base/errors.ts";
+import type { CheckpointStorage } from "./checkpoint-storage.ts";
+
+export class LocalStorage implements CheckpointStorage {
+  async open(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true }).catch(failing("make the checkpoint directory", folder));
+  }
+
+  async create(location: string, bytes: Uint8Array): Promise<void> {
+    await this.#place(location, async (temporary) => {
+      const file = await open(temporary, "w");
+      try {
+        await file.writeFile(bytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await link(temporary, location).catch(async (thrown: unknown) => {
+        if (codeOf(thrown) !== "EEXIST" || !(await readFile(location)).equals(bytes)) throw thrown;
+      });
+      await rm(temporary, { force: true });
+    });
+  }
+
+  async read(location: string): Promise<Uint8Array> {
+    return readFile(location).catch(failing("read", location));
+  }
+
+  async upload(location: string, localPath: string): Promise<void> {
+    await mkdir(dirname(location), { recursive: true }).catch(failing("make the folder of", location));
+    await this.#place(location, async (temporary) => {
+      await copyFile(localPath, temporary);
+      const file = await open(temporary, "r");
+      try {
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, location);
+    });
+  }
+
+  async download(location: string, localPath: string): Promise<void> {
+    try {
+      await copyFile(location, localPath);
+    } catch (cause) {
+      await rm(localPath, { force: true }).catch(() => undefined);
+      failing("read", location)(cause);
+    }
+  }
+
+  async size(location: string): Promise<number | undefined> {
+    try {
+      return (await stat(location)).size;
+    } catch (cause) {
+      if (codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR") return undefined;
+      return failing("read", location)(cause);
+    }
+  }
+
+  async list(folder: string): Promise<readonly string[]> {
+    try {
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      return entries.flatMap((entry) => (entry.isFile() ? [join(entry.parentPath, entry.name)] : [])).sort();
+    } catch (cause) {
+      return codeOf(cause) === "ENOENT" ? [] : failing("list", folder)(cause);
+    }
+  }
+
+  async delete(locations: readonly string[]): Promise<void> {
+    for (const location of locations) await rm(location, { force: true }).catch(failing("delete", location));
+  }
+
+  async removeFolder(folder: string): Promise<void> {
+    await rm(folder, { recursive: true, force: true }).catch(failing("delete", folder));
+  }
+
+  async #place(location: string, write: (temporary: string) => Promise<void>): Promise<void> {
+    const temporary = `${location}.${randomUUID()}.part`;
+    try {
+      await write(temporary);
+      const directory = await open(dirname(location), "r");
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (cause) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      failing("write", location)(cause);
+    }
+  }
+}
+
+function codeOf(thrown: unknown): string | undefined {
+  return (thrown as NodeJS.ErrnoException).code;
+}
+
+const CODES = new Map([
+  ["ENOENT", "NOT_FOUND"],
+  ["EEXIST", "ALREADY_EXISTS"],
+  ["EACCES", "FAILED_PRECONDITION"],
+] as const);
+
+function failing(what: string, location: string): (cause: unknown) => never {
+  return (cause) => {
+    const code = CODES.get(codeOf(cause) as "ENOENT") ?? "UNAVAILABLE";
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new WeirError({
+      code,
+      domain: "external",
+      message: `Cannot ${what} ${location}: ${reason}.`,
+      retry: code === "UNAVAILABLE",
+      cause,
+    });
+  };
+}

@@ -1,0 +1,190 @@
+/**
+ * Checkpoints in an S3 bucket, or in any store with S3's API. Credentials, region and endpoint are found where AWS's
+ * own tools find them (AWS_ENDPOINT_URL for another store). AWS's client retries with backoff, sends checksums and
+ * checks those that the store sends; it is loaded when the first job needs it.
+ */
+import { createReadStream, createWriteStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type ErrorCode, WeirError } from "../../base/errors.ts";
+import type { CheckpointStorage } from "./checkpoint-storage.ts";
+
+const PART_BYTES = 8 * 1024 * 1024;
+const PARTS_AT_ONCE = 2;
+/** With the client's backoff: half a minute or so of an outage. */
+const ATTEMPTS = 8;
+const CONNECT_TIMEOUT_MS = 5_000;
+const SILENCE_TIMEOUT_MS = 30_000;
+const KEYS_PER_DELETE = 1_000;
+
+type Sdk = typeof import("@aws-sdk/client-s3");
+type Client = import("@aws-sdk/client-s3").S3Client;
+
+export class S3Storage implements CheckpointStorage {
+  #loaded: Promise<{ readonly sdk: Sdk; readonly client: Client }> | undefined;
+  readonly #attempts: number;
+
+  /** @param attempts of each request, for tests */
+  constructor(attempts = ATTEMPTS) {
+    this.#attempts = attempts;
+  }
+
+  #load() {
+    this.#loaded ??= import("@aws-sdk/client-s3").then((sdk) => {
+      const client = new sdk.S3Client({
+        ...(hasRegion() ? {} : { region: "us-east-1" }),
+        forcePathStyle: true,
+        maxAttempts: this.#attempts,
+        requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, socketTimeout: SILENCE_TIMEOUT_MS },
+      });
+      return { sdk, client };
+    });
+    return this.#loaded;
+  }
+
+  async open(folder: string): Promise<void> {
+    const { Bucket } = placeOf(folder);
+    await this.#try("reach the bucket of", folder, async ({ sdk, client }) => {
+      await client.send(new sdk.HeadBucketCommand({ Bucket }));
+    });
+  }
+
+  async create(location: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#try("write", location, async ({ sdk, client }) => {
+        await client.send(new sdk.PutObjectCommand({ ...placeOf(location), Body: bytes, IfNoneMatch: "*" }));
+      });
+    } catch (thrown) {
+      // A retry of the client finds what its first attempt wrote.
+      const isOurs =
+        WeirError.from(thrown).code === "ALREADY_EXISTS" && Buffer.from(await this.read(location)).equals(bytes);
+      if (!isOurs) throw thrown;
+    }
+  }
+
+  async read(location: string): Promise<Uint8Array> {
+    return this.#try("read", location, async ({ sdk, client }) => {
+      const { Body } = await client.send(new sdk.GetObjectCommand(placeOf(location)));
+      return (await Body?.transformToByteArray()) ?? new Uint8Array();
+    });
+  }
+
+  async upload(location: string, localPath: string): Promise<void> {
+    await this.#try("write", location, async ({ client }) => {
+      const { Upload } = await import("@aws-sdk/lib-storage");
+      const Body = createReadStream(localPath, { highWaterMark: 1024 * 1024 });
+      try {
+        const params = { ...placeOf(location), Body };
+        await new Upload({ client, params, partSize: PART_BYTES, queueSize: PARTS_AT_ONCE }).done();
+      } finally {
+        Body.destroy();
+      }
+    });
+  }
+
+  async download(location: string, localPath: string): Promise<void> {
+    try {
+      await this.#try("read", location, async ({ sdk, client }) => {
+        const { Body } = await client.send(new sdk.GetObjectCommand(placeOf(location)));
+        await pipeline(Body as Readable, createWriteStream(localPath, { mode: 0o600 }));
+      });
+    } catch (thrown) {
+      await rm(localPath, { force: true }).catch(() => undefined);
+      throw thrown;
+    }
+  }
+
+  async size(location: string): Promise<number | undefined> {
+    try {
+      return await this.#try("read", location, async ({ sdk, client }) => {
+        const { ContentLength } = await client.send(new sdk.HeadObjectCommand(placeOf(location)));
+        return ContentLength ?? 0;
+      });
+    } catch (thrown) {
+      if (WeirError.from(thrown).code === "NOT_FOUND") return undefined;
+      throw thrown;
+    }
+  }
+
+  async list(folder: string): Promise<readonly string[]> {
+    const { Bucket, Key } = placeOf(folder);
+    return this.#try("list", folder, async ({ sdk, client }) => {
+      const locations: string[] = [];
+      const pages = sdk.paginateListObjectsV2({ client }, { Bucket, Prefix: Key === "" ? "" : `${Key}/` });
+      for await (const { Contents = [] } of pages)
+        for (const { Key: found } of Contents) if (found !== undefined) locations.push(`s3://${Bucket}/${found}`);
+      return locations.sort();
+    });
+  }
+
+  async delete(locations: readonly string[]): Promise<void> {
+    const first = locations[0];
+    if (first === undefined) return;
+    const { Bucket } = placeOf(first);
+    await this.#try("delete", first, async ({ sdk, client }) => {
+      for (let done = 0; done < locations.length; done += KEYS_PER_DELETE) {
+        const Objects = locations.slice(done, done + KEYS_PER_DELETE).map((each) => ({ Key: placeOf(each).Key }));
+        const { Errors } = await client.send(
+          new sdk.DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }),
+        );
+        const failed = Errors?.find(({ Code }) => Code !== "NoSuchKey");
+        if (failed !== undefined) throw new Error(`${failed.Key}: ${failed.Message ?? failed.Code}`);
+      }
+    });
+  }
+
+  async removeFolder(folder: string): Promise<void> {
+    await this.delete(await this.list(folder));
+  }
+
+  async #try<T>(
+    what: string,
+    location: string,
+    request: (loaded: { readonly sdk: Sdk; readonly client: Client }) => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await request(await this.#load());
+    } catch (cause) {
+      throw failed(what, location, cause);
+    }
+  }
+}
+
+function hasRegion(): boolean {
+  const { AWS_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 } = process.env;
+  // Stores other than Amazon's have no regions, but the client wants one.
+  return AWS_REGION !== undefined || (AWS_ENDPOINT_URL ?? AWS_ENDPOINT_URL_S3) === undefined;
+}
+
+function placeOf(location: string): { readonly Bucket: string; readonly Key: string } {
+  const match = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(location);
+  if (match === null) throw new Error(`${location} is not s3://BUCKET/KEY`);
+  return { Bucket: match[1] ?? "", Key: (match[2] ?? "").replace(/\/+$/, "") };
+}
+
+function failed(what: string, location: string, cause: unknown): WeirError {
+  const { name = "", $metadata, message } = cause as Error & { $metadata?: { httpStatusCode?: number } };
+  const status = $metadata?.httpStatusCode;
+  const hints: Partial<Record<ErrorCode, string>> = {
+    FAILED_PRECONDITION: "Look at the credentials, the region, and what they may do in that bucket.",
+    UNAVAILABLE: "Look at the endpoint (AWS_ENDPOINT_URL) and at the network between here and the store.",
+  };
+  const code = codeOf(name, status);
+  const hint = hints[code];
+  return new WeirError({
+    code,
+    domain: "external",
+    message: `Cannot ${what} ${location}: ${[name, message].filter((part) => part !== "").join(": ")}.`,
+    ...(hint === undefined ? {} : { hint }),
+    retry: code === "UNAVAILABLE",
+    cause,
+  });
+}
+
+function codeOf(name: string, status: number | undefined): ErrorCode {
+  if (status === 404) return "NOT_FOUND";
+  if (status === 412) return "ALREADY_EXISTS";
+  if (status === 401 || status === 403 || name === "CredentialsProviderError") return "FAILED_PRECONDITION";
+  return "UNAVAILABLE";
+}
