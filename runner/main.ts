@@ -24,11 +24,13 @@ import {
   cancelJob,
   drainJob,
   explainUnavailable,
+  fetchExplanation,
   listJobs,
   openJobClient,
   type JobClient,
 } from "./job-server/attach-job.ts";
 import { defaultArtifactsDirectory, defaultDataDirectory } from "./job-server/default-directories.ts";
+import { explanationLines } from "./job-server/job-explanation.ts";
 import { JobServer } from "./job-server/job-server.ts";
 import { LocalWorkers } from "./job-server/local-workers.ts";
 import { Scheduler } from "./job-server/scheduler.ts";
@@ -329,6 +331,14 @@ export async function runCli(args: readonly string[]): Promise<void> {
     .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
       print(await withJobClient(jobEndpoint, (client) => drainJob(client, job))),
     );
+  addJobEndpoint(program.command("explain <job>"))
+    .description("Say where each stage of a running job stands, and what holds its watermark back.")
+    .option("--json", "for machines", false)
+    .action(async (job: string, { jobEndpoint, json }: { jobEndpoint: string; json: boolean }) => {
+      const explanation = await fetchExplanation(jobEndpoint, job);
+      if (json) print(JSON.stringify(explanation));
+      else explanationLines(explanation).forEach(print);
+    });
   program.addCommand(checkpointCommand(print));
   program
     .command("boot")

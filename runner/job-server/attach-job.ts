@@ -1,5 +1,5 @@
 /**
- * The client side of the Job API for the command line: waits for a job again, lists jobs, cancels or drains one.
+ * The client side of the Job API for the command line: waits for a job again, lists jobs, explains, cancels or drains one.
  */
 import type * as grpc from "@grpc/grpc-js";
 import {
@@ -11,9 +11,11 @@ import {
   JobServiceDefinition,
   JobState_Enum,
 } from "../../proto/gen/beam_job_api.ts";
+import { type ExplainRequest, type ExplainResponse, JobInspectionDefinition } from "../../proto/gen/inspection.ts";
 import { WeirError } from "../base/errors.ts";
 import { type GenericService, fromStatus, openClient, unaryCall } from "../base/grpc.ts";
 import { messageImportance } from "./job-executor.ts";
+import type { JobExplanation } from "./job-explanation.ts";
 
 export type JobClient = grpc.Client & Record<string, unknown>;
 
@@ -82,6 +84,19 @@ export async function cancelJob(client: JobClient, jobId: string): Promise<Attac
 export async function drainJob(client: JobClient, jobId: string): Promise<AttachedState> {
   const { state } = await unaryCall<object, DrainJobResponse>(client, "drain", { jobId });
   return stateName(state);
+}
+
+/** What the server knows of the job's stages and what holds them back. @throws WeirError NOT_FOUND for an unknown job */
+export async function fetchExplanation(endpoint: string, jobId: string): Promise<JobExplanation> {
+  const client = openClient(JobInspectionDefinition as unknown as GenericService, endpoint);
+  try {
+    const { json } = await unaryCall<ExplainRequest, ExplainResponse>(client, "explain", { jobId });
+    return JSON.parse(json) as JobExplanation;
+  } catch (thrown) {
+    throw explainUnavailable(thrown, endpoint);
+  } finally {
+    client.close();
+  }
 }
 
 function stateName(wire: JobState_Enum): AttachedState {

@@ -19,7 +19,7 @@ import type { Log } from "../base/log.ts";
 import { BlockingMetrics } from "./blocking-metrics.ts";
 import { BlockingSchedule, type InputPartition, type PlannedTask } from "./blocking-schedule.ts";
 import type { Execution } from "./executor-selection.ts";
-import { type JobObserver, type JobOutcome, type JobRun, messageImportance } from "./job-executor.ts";
+import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
 import { SplitRequests } from "./split-requests.ts";
@@ -54,6 +54,7 @@ export class BlockingExecution implements Execution, WorkerListener {
   readonly #metrics: BlockingMetrics;
   readonly #abort = new AbortController();
   readonly #splits = new SplitRequests();
+  readonly #startedMs = new Map<TaskAttemptId, number>();
   /** Set where the user has said how often: then it counts every failure, those of the pipeline too, as in Flink. */
   readonly #restarts: RestartStrategy | undefined;
   /** Nothing is started while a restart waits for its time. */
@@ -80,6 +81,25 @@ export class BlockingExecution implements Execution, WorkerListener {
 
   get released(): Promise<void> {
     return this.#released.promise;
+  }
+
+  get progress(): JobProgress {
+    const now = this.#init.clock.monotonicMs();
+    const stages = [...this.#schedule.runs].map(({ spec, subtasks }) => {
+      const states = (subtasks ?? []).map(({ state }) => state);
+      const startedMs = states.flatMap((state) =>
+        state.kind === "running" ? [this.#startedMs.get(state.attemptId) ?? now] : [],
+      );
+      return {
+        vertexId: spec.id,
+        vertexName: spec.name,
+        subtasks: subtasks?.length,
+        running: startedMs.length,
+        finished: states.filter(({ kind }) => kind === "finished").length,
+        oldestTaskAgeMs: startedMs.length === 0 ? 0 : now - Math.min(...startedMs),
+      };
+    });
+    return { tasks: [], stages, checkpoints: undefined };
   }
 
   async run(): Promise<JobOutcome> {
@@ -130,6 +150,7 @@ export class BlockingExecution implements Execution, WorkerListener {
     this.#workers.open(worker);
     this.#schedule.started(task, worker.workerId);
     this.#splits.started(task.attemptId, this.#init.clock.monotonicMs());
+    this.#startedMs.set(task.attemptId, this.#init.clock.monotonicMs());
     this.#init.log.debug({ job: this.#run.jobId, task: task.attemptId, worker: worker.workerId }, task.vertex.name);
     worker.send({
       $case: "deployTask",

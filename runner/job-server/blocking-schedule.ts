@@ -236,6 +236,11 @@ export class BlockingSchedule {
     return released;
   }
 
+  /** By vertex, in the plan's order; its subtasks are undefined before its input is sealed. */
+  get runs(): Iterable<{ readonly spec: VertexSpec; readonly subtasks: readonly Subtask[] | undefined }> {
+    return this.#runs.values();
+  }
+
   /** Attempts that run now. */
   running(): { readonly attemptId: TaskAttemptId; readonly workerId: WorkerId }[] {
     return [...this.#runs.values()].flatMap((run) =>

@@ -40,11 +40,26 @@ export interface JobRun {
   readonly artifactAddress: string;
 }
 
-/** How far a streaming job has come, for people. */
+/** How far a job has come, for people. */
 export interface JobProgress {
+  /** Of a streaming job. */
   readonly tasks: readonly TaskProgress[];
+  /** Of a job that runs stage by stage. */
+  readonly stages?: readonly StageProgress[];
   /** Undefined where the job takes none. */
   readonly checkpoints: CheckpointCounts | undefined;
+}
+
+/** A stage of a job that runs stage by stage. */
+export interface StageProgress {
+  readonly vertexId: string;
+  readonly vertexName: string;
+  /** Undefined while its input is not sealed. */
+  readonly subtasks: number | undefined;
+  readonly running: number;
+  readonly finished: number;
+  /** 0 when no task of it runs. */
+  readonly oldestTaskAgeMs: number;
 }
 
 /** How the executor tells about a job. All calls are synchronous and cheap; after the job's outcome they do nothing. */
@@ -74,7 +89,7 @@ export interface JobExecutor {
    * @returns false for a job that cannot be drained: it has bounded input only, and ends by itself, or it is unknown.
    */
   drain(jobId: JobId): boolean;
-  /** How far the tasks of a streaming job have come; undefined for other jobs and unknown ones. */
+  /** How far the tasks of a job have come; undefined for an unknown one. */
   progress(jobId: JobId): JobProgress | undefined;
   /** Ends all jobs as cancelled. Idempotent. */
   close(): Promise<void>;

@@ -276,7 +276,7 @@ export class JobRegistry {
     return job.state;
   }
 
-  /** How far a running streaming job has come; undefined for any other. */
+  /** How far a running job has come; undefined for one that does not run. */
   progress(jobId: JobId): JobProgress | undefined {
     return this.#live.has(jobId) ? this.#init.executor.progress(jobId) : undefined;
   }

@@ -15,6 +15,7 @@ import { ArtifactStaging } from "./artifact-staging.ts";
 import { ArtifactStore } from "./artifact-store.ts";
 import { assertPortFree } from "./assert-port-free.ts";
 import type { JobExecutor } from "./job-executor.ts";
+import { jobInspection } from "./job-inspection.ts";
 import { JobRegistry } from "./job-registry.ts";
 import { jobService } from "./job-service.ts";
 import { JobStore } from "./job-store.ts";
@@ -95,7 +96,11 @@ export class JobServer {
       scope.own(executor);
       const artifactAddress = artifactServer.address;
       const jobs = JobRegistry.open({ ...init, store, executor, staging, artifactAddress });
-      const jobServer = await GrpcServer.open([jobService(jobs, artifactAddress), ...services], host, init.jobPort);
+      const jobServer = await GrpcServer.open(
+        [jobService(jobs, artifactAddress), jobInspection(jobs), ...services],
+        host,
+        init.jobPort,
+      );
       scope.defer(() => jobServer.close(STREAM_GRACE_MS));
       // Jobs end first, while their clients still listen.
       scope.own(jobs);

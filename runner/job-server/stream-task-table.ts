@@ -30,6 +30,21 @@ export interface TaskStatus {
   readonly queuedBytes: number;
   /** 0 when no bundle runs. */
   readonly bundleAgeMs: number;
+  /** Everything that holds the output watermark, the least first. */
+  readonly holds: readonly TaskHold[];
+  /** Vertices to which a channel is full. */
+  readonly fullToVertices: readonly string[];
+}
+
+/** WatermarkHold of worker.proto, its times as numbers. */
+export interface TaskHold {
+  readonly kind: string;
+  readonly transform: string;
+  readonly detail: string;
+  readonly timestamp: number;
+  readonly count: number;
+  readonly keyGroupFirst: number;
+  readonly keyGroupLast: number;
 }
 
 interface Entry {
@@ -97,6 +112,8 @@ export class StreamTaskTable {
       holdTransform: status.holdTransform,
       queuedBytes: Number(status.queuedBytes),
       bundleAgeMs: Number(status.bundleAgeMs),
+      holds: status.holds.map((hold) => ({ ...hold, timestamp: Number(hold.timestamp), count: Number(hold.count) })),
+      fullToVertices: status.fullToVertices,
     };
   }
 

@@ -5,8 +5,10 @@
  * A task downstream of a stuck one stands still too, so only the first in the plan's order is told of, once until it
  * moves again. A source that merely has nothing to read is not stuck.
  */
+import { effectiveHolds } from "./job-explanation.ts";
 import { type TaskKey, taskKey } from "./streaming-plan.ts";
 import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
+import { holdText, watermarkText } from "./watermark-text.ts";
 
 interface Seen {
   readonly outputWatermark: number;
@@ -41,10 +43,11 @@ export class StuckWatermarks {
     const isNews = key !== undefined && key !== this.#told;
     this.#told = key;
     if (!isNews || stuck?.status === undefined) return undefined;
+    const nameOf = (vertexId: string) => tasks.find((task) => task.vertexId === vertexId)?.vertexName ?? vertexId;
     const minutes = Math.round(this.#afterMs / 6_000) / 10;
     const { vertexName, subtaskIndex, parallelism, status } = stuck;
     const which = parallelism > 1 ? ` (subtask ${subtaskIndex} of ${parallelism})` : "";
-    return `The watermark of ${vertexName}${which} has stood at ${timeText(status.outputWatermark)} for ${minutes} min although input is waiting: ${reason(status)}.`;
+    return `The watermark of ${vertexName}${which} has stood at ${watermarkText(status.outputWatermark)} for ${minutes} min although input is waiting: ${reason(stuck, status, nameOf)}.`;
   }
 }
 
@@ -52,16 +55,14 @@ function hasWork({ queuedBytes, bundleAgeMs, holdKind }: TaskStatus): boolean {
   return queuedBytes > 0 || bundleAgeMs > 0 || holdKind === "side input";
 }
 
-function reason({ holdKind, holdTransform, bundleAgeMs, queuedBytes }: TaskStatus): string {
-  const queued = `${queuedBytes} bytes of input wait`;
-  if (holdKind === "side input") return `main input waits for a side input${holdTransform && ` of ${holdTransform}`}`;
-  if (holdKind !== "") return `held by ${holdKind}${holdTransform && ` of ${holdTransform}`}; ${queued}`;
-  if (bundleAgeMs > 0) return `a bundle has run for ${Math.round(bundleAgeMs / 1000)} s or more; ${queued}`;
+function reason(task: TaskProgress, status: TaskStatus, nameOf: (vertexId: string) => string): string {
+  const queued = `${status.queuedBytes} bytes of input wait`;
+  const holds = effectiveHolds(task).map((hold) => holdText(hold, status.bundleAgeMs));
+  if (holds.length > 0) return `held by ${holds.join(", and by ")}; ${queued}`;
+  if (status.fullToVertices.length > 0)
+    return `it waits for room in the channels to ${status.fullToVertices.map(nameOf).join(", ")}; ${queued}`;
+  if (status.holdKind !== "") return `held by ${status.holdKind}; ${queued}`;
+  if (status.bundleAgeMs > 0)
+    return `a bundle has run for ${Math.round(status.bundleAgeMs / 1000)} s or more; ${queued}`;
   return queued;
-}
-
-/** Beyond what a Date can hold are Beam's extremes. */
-function timeText(ms: number): string {
-  if (Math.abs(ms) <= 8.64e15) return new Date(ms).toISOString();
-  return ms < 0 ? "the beginning of time" : "the end of time";
 }
