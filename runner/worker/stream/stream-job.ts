@@ -281,6 +281,12 @@ export class StreamJob {
           holdTransform: "",
           queuedBytes: BigInt(status.queuedBytes),
           bundleAgeMs: BigInt(Math.trunc(status.bundleAgeMs)),
+          holds: status.holds.map(({ timestamp, count, ...hold }) => ({
+            ...hold,
+            timestamp: BigInt(Math.trunc(timestamp)),
+            count: BigInt(count),
+          })),
+          fullToVertices: [...status.fullToVertices],
         },
       },
     });
@@ -290,12 +296,6 @@ export class StreamJob {
     if (executionAttempt !== this.#attempt || this.#abort.signal.aborted) return;
     const error = WeirError.from(failure);
     this.#init.log.warn({ vertex: vertexId, subtask: subtaskIndex, err: error }, "streaming task failed");
-          holds: status.holds.map(({ timestamp, count, ...hold }) => ({
-            ...hold,
-            timestamp: BigInt(Math.trunc(timestamp)),
-            count: BigInt(count),
-          })),
-          fullToVertices: [...status.fullToVertices],
     this.#init.send({
       $case: "streamTask",
       value: {

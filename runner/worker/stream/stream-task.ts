@@ -185,18 +185,11 @@ export class StreamTask {
       heldBy,
       queuedBytes: this.#gate.queuedBytes + (this.#stage?.queuedBytes ?? 0),
       bundleAgeMs: this.#stage?.bundleAgeMs ?? 0,
+      holds: this.#holds(),
+      fullToVertices: this.#outputs.fullTo,
     };
   }
 
-  start(): void {
-    this.#started = true;
-    if (this.#task.vertex.head.kind === "impulse" && !this.#impulsed) {
-      this.#impulsed = true;
-      holds: this.#holds(),
-      fullToVertices: this.#outputs.fullTo,
-      this.#forward({ data: IMPULSE_ELEMENT, elementCount: 1 });
-      this.#forwardWatermark(MAX_TIMESTAMP);
-    }
   #holds(): WatermarkHold[] {
     const { vertex } = this.#task;
     const holds = vertex.stage === undefined ? [] : (this.#stage?.holds(vertex.stage) ?? []);
@@ -206,6 +199,13 @@ export class StreamTask {
     return [{ kind: "grouping", transform: vertex.name, detail: "", timestamp, count: 0, ...noKeys }, ...holds];
   }
 
+  start(): void {
+    this.#started = true;
+    if (this.#task.vertex.head.kind === "impulse" && !this.#impulsed) {
+      this.#impulsed = true;
+      this.#forward({ data: IMPULSE_ELEMENT, elementCount: 1 });
+      this.#forwardWatermark(MAX_TIMESTAMP);
+    }
     // A restored task says again where it stands.
     else if (this.#impulsed) this.#forwardWatermark(MAX_TIMESTAMP);
     this.wake();
