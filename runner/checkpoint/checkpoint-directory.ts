@@ -7,8 +7,8 @@
 import { relative, resolve, sep } from "node:path";
 import { WeirError } from "../base/errors.ts";
 import { decodeManifest, encodeManifest, filesOf, type SnapshotManifest } from "./snapshot-manifest.ts";
-import { isRemote, locationIn } from "./storage/checkpoint-storage.ts";
-import { openStorage } from "./storage/open-storage.ts";
+import { isRemote, locationIn } from "../storage/checkpoint-storage.ts";
+import { openStorage } from "../storage/open-storage.ts";
 
 export class CheckpointDirectory {
   readonly path: string;

@@ -2,7 +2,7 @@
  * What a job's pipeline options say about checkpoints; undefined where it takes none. Defaults are Flink's, but for
  * the number kept: Weir keeps more than one, to have one to go back to when the newest cannot be read.
  */
-import { checkStorageRoot } from "../checkpoint/storage/open-storage.ts";
+import { checkStorageRoot } from "../storage/open-storage.ts";
 import type { OptionValues } from "./pipeline-options.ts";
 
 export interface CheckpointSettings {

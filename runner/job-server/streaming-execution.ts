@@ -13,7 +13,7 @@ import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
-import { locationIn } from "../checkpoint/storage/checkpoint-storage.ts";
+import { locationIn } from "../storage/checkpoint-storage.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { describeStateTables } from "../graph/state-tables.ts";
 import { CheckpointCoordinator, type RestorePoint } from "./checkpoint-coordinator.ts";

@@ -5,8 +5,8 @@
  */
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { isRemote, locationIn } from "../../checkpoint/storage/checkpoint-storage.ts";
-import { openStorage } from "../../checkpoint/storage/open-storage.ts";
+import { isRemote, locationIn } from "../../storage/checkpoint-storage.ts";
+import { openStorage } from "../../storage/open-storage.ts";
 import type { SnapshotChainInit } from "../../state/keyed/snapshot-chain.ts";
 import type { SnapshotFileInfo } from "../../state/keyed/snapshot-file.ts";
 

@@ -1,6 +1,6 @@
 /** Finds the storage of a location. A process has one of each kind, and with it one pool of connections. */
 import { fileURLToPath } from "node:url";
-import { userError } from "../../base/errors.ts";
+import { userError } from "../base/errors.ts";
 import { type CheckpointStorage, isRemote } from "./checkpoint-storage.ts";
 import { LocalStorage } from "./local-storage.ts";
 import { S3Storage } from "./s3-storage.ts";

@@ -7,7 +7,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type ErrorCode, WeirError } from "../../base/errors.ts";
+import { type ErrorCode, WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
 
 const PART_BYTES = 8 * 1024 * 1024;

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { WeirError } from "../../base/errors.ts";
+import { WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
 
 export class LocalStorage implements CheckpointStorage {

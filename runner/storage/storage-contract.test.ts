@@ -11,9 +11,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
-import { type CheckpointStorage, locationIn } from "../../runner/checkpoint/storage/checkpoint-storage.ts";
-import { LocalStorage } from "../../runner/checkpoint/storage/local-storage.ts";
-import { S3Storage } from "../../runner/checkpoint/storage/s3-storage.ts";
+import { type CheckpointStorage, locationIn } from "./checkpoint-storage.ts";
+import { LocalStorage } from "./local-storage.ts";
+import { S3Storage } from "./s3-storage.ts";
 
 const BIG_BYTES = 20 * 1024 * 1024 + 1;
 
