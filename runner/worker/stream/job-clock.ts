@@ -1,6 +1,6 @@
 /**
- * A job's processing time on one worker: the worker's clock, or, from the first time that a TestStream sets it, the
- * TestStream's: it then stands still until it is set again.
+ * A job's processing time on one worker, in one execution attempt: the worker's clock, or, from the first time that a
+ * TestStream sets it, the TestStream's: it then stands still until it is set again.
  */
 import type { Clock } from "../../base/clock.ts";
 
@@ -9,8 +9,10 @@ export class JobClock {
   readonly #listeners = new Set<() => void>();
   #setMs: number | undefined;
 
-  constructor(clock: Clock) {
+  /** @param standsAtMs set where a TestStream will set it: where it stands until then */
+  constructor(clock: Clock, standsAtMs?: number) {
     this.#clock = clock;
+    this.#setMs = standsAtMs;
   }
 
   nowMs(): number {

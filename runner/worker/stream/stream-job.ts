@@ -75,7 +75,8 @@ const REPORT_INTERVAL_MS = 1_000;
 
 export class StreamJob {
   readonly #init: StreamJobInit;
-  readonly #jobClock: JobClock;
+  /** Of the attempt: a TestStream that was restored sets it back. */
+  #jobClock: JobClock;
   readonly #abort = new AbortController();
   #attempt = 0;
   #tasks: RunningTask[] = [];
@@ -83,7 +84,7 @@ export class StreamJob {
 
   constructor(init: StreamJobInit) {
     this.#init = init;
-    this.#jobClock = new JobClock(init.clock);
+    this.#jobClock = this.#newClock();
     void this.#reportRegularly();
   }
 
@@ -92,6 +93,7 @@ export class StreamJob {
     if (message.executionAttempt <= this.#attempt) return;
     this.#attempt = message.executionAttempt;
     const attempt = message.executionAttempt;
+    this.#jobClock = this.#newClock();
     await this.#endTasks();
     this.#init.channels.closeJob(this.#init.jobId, attempt);
     const opened: RunningTask[] = [];
@@ -115,6 +117,13 @@ export class StreamJob {
     // The job server sends no checkpoint and no drain before all tasks say that they run.
     for (const { task, vertexId, subtaskIndex } of opened)
       this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.RUNNING);
+  }
+
+  /** Where there is a TestStream, processing time stands at its beginning until it is set. */
+  #newClock(): JobClock {
+    const { clock, environment } = this.#init;
+    const hasTestStream = environment.graph.vertices.some(({ head }) => head.kind === "test-stream");
+    return new JobClock(clock, hasTestStream ? 0 : undefined);
   }
 
   async #open(message: DeployStreamTasks, deployment: StreamTaskDeployment): Promise<RunningTask> {

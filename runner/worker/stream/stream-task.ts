@@ -92,6 +92,7 @@ export class StreamTask {
           [...sides].map((datasetId) => [datasetId, this.#marks.get(`side ${datasetId}`) ?? MIN_TIMESTAMP]),
         ),
       },
+      environment.barriersBlock,
     );
     this.#outputs = new StreamOutputs(
       {
@@ -208,6 +209,7 @@ export class StreamTask {
     }
     // A restored task says again where it stands.
     else if (this.#impulsed) this.#forwardWatermark(MAX_TIMESTAMP);
+    this.#testStream?.start();
     this.wake();
   }
 

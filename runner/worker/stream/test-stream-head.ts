@@ -17,6 +17,8 @@ import type { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
 const POSITION_ROW = `${NO_KEY_GROUP}position`;
+/** One for each output's tag. */
+const WATERMARK_ROW_PREFIX = `${NO_KEY_GROUP}watermark\n`;
 const GLOBAL_WINDOW: readonly Uint8Array[] = [new Uint8Array(0)];
 
 export class TestStreamHead {
@@ -63,6 +65,17 @@ export class TestStreamHead {
     return this.#ended;
   }
 
+  /** A restored one says again where it stands: to consumers that were restored, and to clocks that begin anew. */
+  start(): void {
+    if (this.#nowMs !== undefined) this.#moveTime(this.#nowMs);
+    for (const [key, row] of this.#table.entries())
+      if (key.startsWith(WATERMARK_ROW_PREFIX))
+        this.#emitWatermark(
+          key.slice(WATERMARK_ROW_PREFIX.length),
+          new DataView(row.buffer, row.byteOffset).getFloat64(0) as Timestamp,
+        );
+  }
+
   /** An event is being fetched. */
   get idle(): boolean {
     return !this.#isFetching;
@@ -107,10 +120,9 @@ export class TestStreamHead {
         break;
       }
       case "watermarkEvent": {
-        const { newWatermark, tag } = event.value;
-        const datasets =
-          this.#head.outputs.length === 1 ? undefined : new Set<string>(this.#output(tag)?.datasets ?? []);
-        this.#outputs.emitWatermark(this.#ms(newWatermark) as Timestamp, datasets);
+        const timestamp = this.#ms(event.value.newWatermark) as Timestamp;
+        this.#table.put(`${WATERMARK_ROW_PREFIX}${event.value.tag}`, float64s(timestamp));
+        this.#emitWatermark(event.value.tag, timestamp);
         break;
       }
       case "processingTimeEvent":
@@ -120,6 +132,11 @@ export class TestStreamHead {
         break;
     }
     this.#store();
+  }
+
+  #emitWatermark(tag: string, timestamp: Timestamp): void {
+    const datasets = this.#head.outputs.length === 1 ? undefined : new Set<string>(this.#output(tag)?.datasets ?? []);
+    this.#outputs.emitWatermark(timestamp, datasets);
   }
 
   #emitElements(
@@ -166,16 +183,19 @@ export class TestStreamHead {
   }
 
   #store(): void {
-    const row = new Uint8Array(16);
-    const view = new DataView(row.buffer);
-    view.setFloat64(0, this.#position);
-    view.setFloat64(8, this.#nowMs ?? 0);
-    this.#table.put(POSITION_ROW, row);
+    this.#table.put(POSITION_ROW, float64s(this.#position, this.#nowMs ?? 0));
   }
 
   close(): void {
     this.#events.close();
   }
+}
+
+function float64s(...values: readonly number[]): Uint8Array {
+  const row = new Uint8Array(8 * values.length);
+  const view = new DataView(row.buffer);
+  values.forEach((value, index) => view.setFloat64(8 * index, value));
+  return row;
 }
 
 function varint(value: number): Uint8Array {
