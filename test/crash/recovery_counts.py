@@ -3,7 +3,8 @@
 Imported by the harness too (PYTHONPATH). In `directory`, each count is appended to `state` (key, count), each sum that
 a timer wrote to `timers` (window, key, sum) and each pane to `windows` (window, key, count); all are seen again when
 the job goes back to a checkpoint, with the same numbers. `positions` has in order where sources began (S shard
-position) and up to where they were finalized (F shard position). Slow until there is a file `finish`. Each process that ran it leaves `harness-PID`.
+position) and up to where they were finalized (F shard position). Slow until there is a file `finish`. Each process that
+ran it leaves `harness-PID`.
 """
 import os
 import sys
