@@ -249,7 +249,9 @@ const port = integer(0, 65_535);
 function addLogOptions(command: Command): Command {
   return command
     .addOption(new Option("--log-level <level>", "what is logged on stderr").choices(LOG_LEVELS).default("info"))
-    .addOption(new Option("--log-format <format>").choices(["auto", "json", "pretty"]).default("auto"));
+    .addOption(
+      new Option("--log-format <format>", "of what is logged").choices(["auto", "json", "pretty"]).default("auto"),
+    );
 }
 
 function addWorkerOptions(command: Command): Command {
@@ -279,7 +281,10 @@ function serveCommand(): Command {
       8097,
     )
     .option("--artifacts-dir <folder>", "where staged files are kept", defaultArtifactsDirectory())
-    .option("--data-dir <folder>", "jobs' history (default: the user's state folder; temporary with --job-port 0)")
+    .option(
+      "--data-dir <folder>",
+      "jobs' history and checkpoints (default: the user's state folder; temporary with --job-port 0)",
+    )
     .option("--workers <count>", "local worker processes", integer(0, 256), Math.max(1, availableParallelism() >> 1))
     .option("--history-size <count>", "finished jobs that are kept", integer(0, 100_000), 10)
     .option("--clean-artifacts-per-job [boolean]", "remove a job's staged files when it is over", yesOrNo, true)

@@ -85,7 +85,7 @@ export class BlockingExecution implements Execution, WorkerListener {
 
   get progress(): JobProgress {
     const now = this.#init.clock.monotonicMs();
-    const stages = [...this.#schedule.runs].map(({ spec, subtasks }) => {
+    const stages = [...this.#schedule.runs.values()].map(({ spec, subtasks }) => {
       const states = (subtasks ?? []).map(({ state }) => state);
       const startedMs = states.flatMap((state) =>
         state.kind === "running" ? [this.#startedMs.get(state.attemptId) ?? now] : [],

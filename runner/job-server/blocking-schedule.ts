@@ -82,6 +82,7 @@ interface VertexRun {
 export class BlockingSchedule {
   readonly #init: ScheduleInit;
   readonly #runs = new Map<VertexId, VertexRun>();
+  readonly runs: ReadonlyMap<VertexId, Readonly<VertexRun>> = this.#runs;
   readonly #attempts = new Map<TaskAttemptId, { run: VertexRun; subtask: Subtask }>();
   #attemptCounter = 0;
 
@@ -234,11 +235,6 @@ export class BlockingSchedule {
       }
     }
     return released;
-  }
-
-  /** By vertex, in the plan's order; its subtasks are undefined before its input is sealed. */
-  get runs(): Iterable<{ readonly spec: VertexSpec; readonly subtasks: readonly Subtask[] | undefined }> {
-    return this.#runs.values();
   }
 
   /** Attempts that run now. */

@@ -3,7 +3,7 @@ import type { WorkerId } from "../base/ids.ts";
 import { explainJob, explanationLines } from "./job-explanation.ts";
 import type { TaskHold, TaskProgress, TaskStatus } from "./stream-task-table.ts";
 
-const MAX = 9_223_372_036_854_775;
+const MAX = Number(9_223_372_036_854_775n);
 
 function task(vertexId: string, subtaskIndex: number, status: Partial<TaskStatus> | undefined): TaskProgress {
   const told = {

@@ -2,8 +2,8 @@
 import type { TaskHold } from "./stream-task-table.ts";
 
 /** Beam's, as near as a number comes to them. */
-const MIN_TIMESTAMP = -9_223_372_036_854_775;
-const MAX_TIMESTAMP = 9_223_372_036_854_775;
+const MIN_TIMESTAMP = Number(-9_223_372_036_854_775n);
+const MAX_TIMESTAMP = Number(9_223_372_036_854_775n);
 
 /** ISO time; "-∞" and "+∞" for Beam's extremes. */
 export function watermarkText(ms: number): string {

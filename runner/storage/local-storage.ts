@@ -1,8 +1,8 @@
 /** Checkpoints in a local directory, one that all workers see. Files are written beside their name, synced, linked. */
-import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { WeirError } from "../base/errors.ts";
+import { randomId } from "../base/clock.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
 
 export class LocalStorage implements CheckpointStorage {
@@ -80,7 +80,7 @@ export class LocalStorage implements CheckpointStorage {
   }
 
   async #place(location: string, write: (temporary: string) => Promise<void>): Promise<void> {
-    const temporary = `${location}.${randomUUID()}.part`;
+    const temporary = `${location}.${randomId()}.part`;
     try {
       await write(temporary);
       const directory = await open(dirname(location), "r");

@@ -3,6 +3,7 @@
  * own tools find them (AWS_ENDPOINT_URL for another store). AWS's client retries with backoff, sends checksums and
  * checks those that the store sends; it is loaded when the first job needs it.
  */
+import type * as S3 from "@aws-sdk/client-s3";
 import { createReadStream, createWriteStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
@@ -18,8 +19,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const SILENCE_TIMEOUT_MS = 30_000;
 const KEYS_PER_DELETE = 1_000;
 
-type Sdk = typeof import("@aws-sdk/client-s3");
-type Client = import("@aws-sdk/client-s3").S3Client;
+type Sdk = typeof S3;
+type Client = S3.S3Client;
 
 export class S3Storage implements CheckpointStorage {
   #loaded: Promise<{ readonly sdk: Sdk; readonly client: Client }> | undefined;
@@ -164,7 +165,7 @@ function placeOf(location: string): { readonly Bucket: string; readonly Key: str
 }
 
 function failed(what: string, location: string, cause: unknown): WeirError {
-  const { name = "", $metadata, message } = cause as Error & { $metadata?: { httpStatusCode?: number } };
+  const { name, $metadata, message } = cause as Error & { $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode;
   const hints: Partial<Record<ErrorCode, string>> = {
     FAILED_PRECONDITION: "Look at the credentials, the region, and what they may do in that bucket.",

@@ -9,10 +9,10 @@ import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { type CheckpointStorage, locationIn } from "./checkpoint-storage.ts";
 import { LocalStorage } from "./local-storage.ts";
+import { systemClock } from "../base/clock.ts";
 import { S3Storage } from "./s3-storage.ts";
 
 const BIG_BYTES = 20 * 1024 * 1024 + 1;
@@ -137,7 +137,7 @@ async function start(t: ExecutionContext, command: string, args: string[], port:
   t.teardown(() => stop(child));
   for (let attempt = 0; attempt < 300; attempt++) {
     if (await answers(port)) return child;
-    await pause(100);
+    await systemClock.sleep(100);
   }
   throw new Error(`${command} does not listen on port ${port}`);
 }

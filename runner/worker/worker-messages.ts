@@ -1,7 +1,10 @@
 /** Between the worker protocol's messages and the worker's own types. */
-import type { PartitionRef as PartitionRefMessage, SealedDataset } from "../../proto/gen/worker.ts";
+import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
+import type { OpenJob, PartitionRef as PartitionRefMessage, SealedDataset } from "../../proto/gen/worker.ts";
 import type { DatasetId, JobId, TaskAttemptId, WorkerId } from "../base/ids.ts";
+import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { PartitionRef } from "./task/ports.ts";
+import type { JobDescription } from "./worker-job.ts";
 import type { TaskResult } from "./task/task-runner.ts";
 
 /** LogEntry severities as JobMessage importances (DEBUG 1, DETAILED 2, BASIC 3, WARNING 4, ERROR 5). */
@@ -50,4 +53,30 @@ export function sealedOf(result: TaskResult): SealedDataset[] {
       restrictionSize: restrictionSizes[0] ?? 0,
     })),
   }));
+}
+
+/** @throws Error (any) when the job server's graph or settings cannot be read: it is of another version. */
+export function jobDescriptionOf(message: OpenJob): JobDescription {
+  const settings = JSON.parse(new TextDecoder().decode(message.settings)) as {
+    readonly maxBundleElements: number;
+    readonly maxBundleTimeMs?: number;
+    readonly barriersBlock?: boolean;
+    readonly streaming?: boolean;
+    readonly loopback: boolean;
+  };
+  return {
+    jobId: message.jobId as JobId,
+    jobName: message.jobName,
+    graph: decodeExecutionGraph(message.executionGraph),
+    pipelineOptions: Struct.unwrap(Struct.decode(message.pipelineOptions)),
+    retrievalToken: message.retrievalToken,
+    artifactAddress: message.artifactAddress,
+    maxParallelism: message.maxParallelism,
+    sdkWorkerParallelism: Math.max(1, message.sdkWorkerParallelism),
+    maxBundleElements: settings.maxBundleElements,
+    maxBundleTimeMs: Math.max(1, settings.maxBundleTimeMs ?? 1_000),
+    barriersBlock: settings.barriersBlock ?? true,
+    streaming: settings.streaming ?? false,
+    loopback: settings.loopback,
+  };
 }

@@ -6,7 +6,6 @@
  * Invariant: without contact to its job server for the length of the lease it ends its harnesses and stops.
  */
 import { rm } from "node:fs/promises";
-import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
 import type { CoordinatorMessage } from "../../proto/gen/worker.ts";
 import {
   CoordinatorDefinition,
@@ -25,7 +24,6 @@ import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } f
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { ResourceScope } from "../base/resource-scope.ts";
-import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { PartitionStore } from "../state/partition-store.ts";
 import { SideInputStore } from "../state/side-input-store.ts";
 import { ExchangeClient, LocalOrRemoteReader } from "./exchange/exchange-client.ts";
@@ -42,7 +40,7 @@ import { EnvironmentLostError } from "./harness-pool.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import type { TaskDeployment } from "./task/task-runner.ts";
 import { type TellMetrics, WorkerJob } from "./worker-job.ts";
-import { IMPORTANCE_OF, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
+import { IMPORTANCE_OF, jobDescriptionOf, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
 
 export interface WorkerInit {
   readonly workerId: WorkerId;
@@ -250,30 +248,9 @@ export class Worker {
     const jobId = message.jobId as JobId;
     if (this.#jobs.has(jobId)) return;
     const { limits, spillDirectory, launcher, clock, log, workerId } = this.#init;
-    const settings = JSON.parse(new TextDecoder().decode(message.settings)) as {
-      maxBundleElements: number;
-      maxBundleTimeMs?: number;
-      barriersBlock?: boolean;
-      streaming?: boolean;
-      loopback: boolean;
-    };
     const job: WorkerJob = new WorkerJob({
       workerId,
-      description: {
-        jobId,
-        jobName: message.jobName,
-        graph: decodeExecutionGraph(message.executionGraph),
-        pipelineOptions: Struct.unwrap(Struct.decode(message.pipelineOptions)),
-        retrievalToken: message.retrievalToken,
-        artifactAddress: message.artifactAddress,
-        maxParallelism: message.maxParallelism,
-        sdkWorkerParallelism: Math.max(1, message.sdkWorkerParallelism),
-        maxBundleElements: settings.maxBundleElements,
-        maxBundleTimeMs: Math.max(1, settings.maxBundleTimeMs ?? 1_000),
-        barriersBlock: settings.barriersBlock ?? true,
-        streaming: settings.streaming ?? false,
-        loopback: settings.loopback,
-      },
+      description: jobDescriptionOf(message),
       limits,
       spillDirectory,
       endpoints: present(this.#endpoints, "the Fn API's endpoints"),

@@ -35,7 +35,7 @@ function contents(rows: SqliteRows, tables: readonly string[] = ["t"]): Record<s
   const entries = tables.flatMap((table) =>
     [...rows.table(table).entries()].map(([key, value]) => [`${table}/${key}`, Buffer.from(value).toString()] as const),
   );
-  return Object.fromEntries(entries.sort());
+  return Object.fromEntries(entries.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0)));
 }
 
 test.serial("rows come back as they were, and the file is what its writer says", async (t) => {

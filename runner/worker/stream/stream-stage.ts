@@ -20,7 +20,7 @@ import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
 import { StageQueue } from "./stage-queue.ts";
 import { WaitingInput } from "./waiting-input.ts";
-import { describeHolds, type StageHolds, type WatermarkHold } from "./watermark-hold.ts";
+import { describeHolds, leastHold, type StageHolds, type WatermarkHold } from "./watermark-hold.ts";
 
 /** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
 const MAX_RESTRICTIONS = 16;
@@ -106,34 +106,26 @@ export class StreamStage {
   /** What the output watermark may be, and what keeps it there. */
   get outputWatermark(): { readonly timestamp: Timestamp; readonly heldBy: string } {
     const { residuals, timers, pushedBack } = this.#init;
-    let timestamp = this.#firedWatermark;
-    let heldBy = "";
-    const hold = (at: Timestamp, by: string) => {
-      if (at >= timestamp) return;
-      timestamp = at;
-      heldBy = by;
-    };
-    hold(residuals.hold, "residual");
-    if (timers !== undefined) hold(timers.hold, "timer");
-    hold(pushedBack.hold, "side input");
-    if (this.#waiting !== undefined) hold(this.#waiting.hold, this.#waiting.heldBy);
-    hold(this.#queue.releasedHold, this.#waiting?.heldBy ?? "side input");
-    return { timestamp, heldBy };
+    const waitsFor = this.#waiting?.heldBy ?? "side input";
+    return leastHold(this.#firedWatermark, [
+      [residuals.hold, "residual"],
+      [timers?.hold ?? MAX_TIMESTAMP, "timer"],
+      [pushedBack.hold, "side input"],
+      [this.#waiting?.hold ?? MAX_TIMESTAMP, waitsFor],
+      [this.#queue.releasedHold, waitsFor],
+    ]);
   }
 
   /** For people: everything that holds the output watermark, the least first. */
   holds(spec: StageHolds["spec"]): WatermarkHold[] {
     const { residuals, timers, pushedBack, sideInputs } = this.#init;
-    const nameOf = new Map(spec.transforms.map(({ id, uniqueName }) => [id, uniqueName]));
     return describeHolds({
       spec,
       bundle: this.#running?.hold,
       residuals,
       timers: timers?.describeHolds?.() ?? [],
       pushedBack,
-      openSideInputs: (sideInputs?.notReady ?? []).map(
-        ({ transformId, localName }) => `${localName} of ${nameOf.get(transformId) ?? transformId}`,
-      ),
+      openSideInputs: sideInputs?.notReady ?? [],
       waiting: this.#waiting,
     });
   }
@@ -177,7 +169,6 @@ export class StreamStage {
     if (this.#running !== undefined) void this.#split();
   }
 
-  /** A checkpoint is complete. */
   checkpointComplete(checkpointId: number): void {
     this.#waiting?.complete(checkpointId);
   }

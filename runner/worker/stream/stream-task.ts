@@ -13,6 +13,7 @@ import { MonitoringInfoSet } from "../../base/monitoring-infos.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { IMPULSE_ELEMENT } from "../task/impulse.ts";
+import { BarrierTimes } from "./barrier-times.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { droppedInfo } from "./dropped-input.ts";
 import { type Finalize, Finalizers } from "./finalizers.ts";
@@ -23,23 +24,13 @@ import type { StreamSideInputs } from "./stream-ports.ts";
 import { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamStage } from "./stream-stage.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
+import type { TaskStatus } from "./task-status.ts";
 import { TaskMarks } from "./task-marks.ts";
 import { TestStreamHead } from "./test-stream-head.ts";
 import type { WatermarkHold } from "./watermark-hold.ts";
 
 /** What a pump does at most before it lets others run. */
 const EVENTS_PER_PUMP = 256;
-
-export interface TaskStatus {
-  readonly inputWatermark: Timestamp;
-  readonly outputWatermark: Timestamp;
-  readonly heldBy: string;
-  readonly queuedBytes: number;
-  readonly bundleAgeMs: number;
-  /** Behind the input watermark, the least first. */
-  readonly holds: readonly WatermarkHold[];
-  readonly fullToVertices: readonly string[];
-}
 
 export class StreamTask {
   readonly #environment: StreamTaskEnvironment;
@@ -56,10 +47,7 @@ export class StreamTask {
   /** Of committed bundles. */
   readonly committed = new MonitoringInfoSet();
   #barrierInside = false;
-  /** When the gate began to align, and when the barrier that is inside went in. */
-  #alignmentBeganMs: number | undefined;
-  #alignmentMs = 0;
-  #barrierCameMs: number | undefined;
+  readonly #barrierTimes: BarrierTimes;
   #scheduled = false;
   #isRelieving = false;
   #started = false;
@@ -73,6 +61,7 @@ export class StreamTask {
   constructor(environment: StreamTaskEnvironment, task: StreamTaskDeployed) {
     this.#environment = environment;
     this.#task = task;
+    this.#barrierTimes = new BarrierTimes(environment.clock);
     const { vertex } = task;
     const { rows, graph } = environment;
     this.#marks = new TaskMarks(rows.table("task"), task.subtaskIndex);
@@ -236,7 +225,7 @@ export class StreamTask {
 
   /** A checkpoint's barrier, at a task without input channels. */
   trigger(barrier: Barrier): void {
-    this.#barrierCameMs = this.#environment.clock.nowMs();
+    this.#barrierTimes.came();
     if (this.#stage === undefined) this.#snapshot(barrier);
     else this.#stage.barrier(barrier);
     this.wake();
@@ -293,7 +282,7 @@ export class StreamTask {
       if (count === EVENTS_PER_PUMP || this.#barrierInside || this.#grouping?.idle === false) return count;
       const isFull = this.#stage === undefined ? this.#outputs.isFull : this.#stage.queuedBytes >= maxQueuedBytes;
       const event = this.#gate.next(!isFull);
-      if (this.#gate.isAligning) this.#alignmentBeganMs ??= this.#environment.clock.nowMs();
+      if (this.#gate.isAligning) this.#barrierTimes.aligning();
       if (event === undefined) return count;
       this.#handle(event);
     }
@@ -302,9 +291,7 @@ export class StreamTask {
   #handle(event: GateEvent): void {
     if (event.kind === "barrier") {
       this.#barrierInside = true;
-      this.#barrierCameMs = this.#environment.clock.nowMs();
-      this.#alignmentMs = this.#barrierCameMs - (this.#alignmentBeganMs ?? this.#barrierCameMs);
-      this.#alignmentBeganMs = undefined;
+      this.#barrierTimes.came();
       if (this.#stage === undefined) this.#snapshot(event.barrier);
       else this.#stage.barrier(event.barrier);
     } else if (event.side) {
@@ -378,11 +365,7 @@ export class StreamTask {
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);
     this.#grouping?.flush();
     this.#finalizers.barrier(checkpointId);
-    const { clock } = this.#environment;
-    const frozenMs = clock.nowMs();
-    const commitWaitMs = frozenMs - (this.#barrierCameMs ?? frozenMs);
-    const alignmentMs = this.#alignmentMs;
-    const times = () => ({ alignmentMs, commitWaitMs, writeMs: clock.nowMs() - frozenMs });
+    const times = this.#barrierTimes.frozen();
     const written = this.#environment.snapshot(checkpointId);
     this.#outputs.emitBarrier(barrier);
     written.then(

@@ -57,7 +57,7 @@ export class TaskRows implements StateRows {
           : new SnapshotChain({ rows, ...copies.chainPlace(), label, restoredFrom: files });
       return new TaskRows(rows, chain);
     } catch (failure) {
-      await rows.close();
+      rows.close();
       throw failure;
     }
   }
@@ -79,7 +79,8 @@ export class TaskRows implements StateRows {
   }
 
   /** Drops the file of cold rows; snapshots stay. Idempotent. */
-  async close(): Promise<void> {
-    await this.#rows.close();
+  close(): Promise<void> {
+    this.#rows.close();
+    return Promise.resolve();
   }
 }

@@ -41,6 +41,21 @@ export interface TimerHold {
   readonly keyGroupLast: number;
 }
 
+/** The watermark after its holds, and which of them keeps it back: "" when none does. */
+export function leastHold(
+  watermark: Timestamp,
+  holds: readonly (readonly [hold: Timestamp, by: string])[],
+): { readonly timestamp: Timestamp; readonly heldBy: string } {
+  let timestamp = watermark;
+  let heldBy = "";
+  for (const [hold, by] of holds) {
+    if (hold >= timestamp) continue;
+    timestamp = hold;
+    heldBy = by;
+  }
+  return { timestamp, heldBy };
+}
+
 /** What of a stage can hold its watermark. */
 export interface StageHolds {
   readonly spec: Pick<ExecutableStageSpec, "transforms" | "sideInputs" | "splittable">;
@@ -49,8 +64,8 @@ export interface StageHolds {
   readonly residuals: { readonly hold: Timestamp; readonly count: number };
   readonly timers: readonly TimerHold[];
   readonly pushedBack: { readonly hold: Timestamp; readonly count: number };
-  /** Unique names and local names of side inputs that are not ready for every window. */
-  readonly openSideInputs: readonly string[];
+  /** Side inputs that are not ready for every window. */
+  readonly openSideInputs: readonly { readonly transformId: string; readonly localName: string }[];
   readonly waiting: { readonly hold: Timestamp; readonly heldBy: string; readonly count: number } | undefined;
 }
 
@@ -81,7 +96,11 @@ export function describeHolds(stage: StageHolds): WatermarkHold[] {
     });
   const readers = new Set(spec.sideInputs.map(({ transformId }) => transformId));
   const reader = spec.transforms.find(({ id }) => readers.has(id))?.uniqueName ?? "";
-  const side = { kind: "side input", transform: reader, detail: stage.openSideInputs.join(", ") } as const;
+  const nameOf = new Map(spec.transforms.map(({ id, uniqueName }) => [id, uniqueName]));
+  const open = stage.openSideInputs.map(
+    ({ transformId, localName }) => `${localName} of ${nameOf.get(transformId) ?? transformId}`,
+  );
+  const side = { kind: "side input", transform: reader, detail: open.join(", ") } as const;
   holds.push({ ...side, timestamp: pushedBack.hold, count: pushedBack.count, ...noKeys });
   if (waiting !== undefined) {
     const kind = waiting.heldBy === "stable input" ? "stable input" : "sorted input";
