@@ -8,7 +8,7 @@ import { WeirError } from "../../base/errors.ts";
 import { asBuffer } from "../../base/grpc.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import type { ChannelItem } from "../stream/channel-queue.ts";
-import { varintSize, writeVarint } from "./varint.ts";
+import { varintSize, writeVarint } from "../../base/varint.ts";
 
 /** Field 1, length-delimited. */
 const DATA_TAG = 0x0a;

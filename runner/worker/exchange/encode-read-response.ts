@@ -2,7 +2,7 @@
  * ReadResponse of exchange.proto as bytes, by hand: the data is copied once, into the message.
  * Decoding is the generated code's, which hands out slices.
  */
-import { varintSize, writeVarint } from "./varint.ts";
+import { varintSize, writeVarint } from "../../base/varint.ts";
 
 /** The methods of the Exchange service whose messages are Buffers on both sides. */
 export const RAW_METHODS: ReadonlySet<string> = new Set(["read"]);

@@ -7,10 +7,10 @@
  */
 import type { ProcessBundleRequest_CacheToken, StateRequest } from "../../../proto/gen/beam_fn_api.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
-import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
-import { BundleAttempt, BundleFailedError, type BundlePlan, type BundleSplit } from "../task/bundle-attempt.ts";
+import { BundleAttempt, type BundlePlan, type BundleSplit } from "../task/bundle-attempt.ts";
 import { type Residual, residualsOf } from "../task/bundle-attempt.ts";
+import { BundleRetries } from "../task/bundle-retries.ts";
 import type { BundleInput } from "../task/bundle-input.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 import { fullMonitoringInfos } from "../task/short-ids.ts";
@@ -73,10 +73,10 @@ export class BundleRunner {
     firing: FiringTimers | undefined,
     onCommit: (commit: BundleCommit) => void,
   ): Promise<void> {
-    const { signal, log, stageName, maxBundleAttempts } = this.#init;
+    const { signal } = this.#init;
     let input = first;
-    let firstUserError: BundleFailedError | undefined;
-    for (let attemptNumber = 1; ; attemptNumber++) {
+    const retries = new BundleRetries(this.#init);
+    for (;;) {
       signal.throwIfAborted();
       const harness = await this.#init.harness(signal);
       if (this.#harness !== undefined && this.#harness !== harness) this.#init.userState?.harnessChanged?.();
@@ -85,23 +85,7 @@ export class BundleRunner {
       if (outcome === undefined) return;
       input = outcome.retainedInput;
       signal.throwIfAborted();
-      const { failure } = outcome;
-      if (failure instanceof BundleFailedError) firstUserError ??= failure;
-      else if (!(failure instanceof WeirError) || !failure.retry) throw failure;
-      if (attemptNumber >= maxBundleAttempts) {
-        const reported = firstUserError ?? WeirError.from(failure);
-        throw new WeirError({
-          code: "ABORTED",
-          domain: firstUserError === undefined ? "external" : "user",
-          message: `${this.#failedPart(reported.message)} failed ${attemptNumber} times. The first failure was:\n${reported.message}`,
-          ids: reported.ids,
-          cause: reported,
-        });
-      }
-      log.warn(
-        { stage: stageName, attempt: attemptNumber, err: WeirError.from(failure) },
-        "bundle failed, running it again",
-      );
+      retries.failed(outcome.failure);
     }
   }
 
@@ -163,11 +147,5 @@ export class BundleRunner {
         value: { instructionId: attempt.instructionId },
       })
       .catch((failure: unknown) => this.#init.log.warn({ err: failure }, "finalization was not answered"));
-  }
-
-  /** The transform that the SDK names in its error, else the stage. */
-  #failedPart(sdkError: string): string {
-    const running = /\[while running '([^']+)'\]/.exec(sdkError);
-    return running === null ? `A bundle of ${this.#init.stageName}` : `A bundle with transform "${running[1]}"`;
   }
 }

@@ -142,7 +142,7 @@ export class StreamJob {
       `vertex ${vertexId}`,
     );
     const lost = (failure: Error) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure);
-    const task = new StreamTask(
+    const task: StreamTask = new StreamTask(
       {
         ...environment,
         log: environment.log.child({ stage: vertex.name, task: `${vertexId}.${subtaskIndex}` }),
@@ -153,10 +153,10 @@ export class StreamJob {
         channelCapacityBytes,
         relief: () => rows.relief(),
         snapshot: (checkpointId) => rows.snapshot(checkpointId),
-        onSnapshot: (_task, checkpointId, files, times, failure) =>
+        onSnapshot: (checkpointId, files, times, failure) =>
           this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, times, failure),
-        onFinished: (finished) => this.#report(finished, vertexId, subtaskIndex, StreamTaskChange_State.FINISHED),
-        onFailed: (_task, failure) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure),
+        onFinished: () => this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.FINISHED),
+        onFailed: (failure) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure),
         setProcessingTime: (nowMs) =>
           send({ $case: "setProcessingTime", value: { jobId, executionAttempt, nowMs: BigInt(Math.trunc(nowMs)) } }),
       },

@@ -14,7 +14,6 @@ import type { WindowMerger } from "../task/merge-windows.ts";
 import type { ChannelQueue } from "./channel-queue.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { Channels } from "./stream-ports.ts";
-import type { StreamTask } from "./stream-task.ts";
 
 export interface StreamTaskEnvironment {
   readonly jobId: string;
@@ -50,15 +49,9 @@ export interface StreamTaskEnvironment {
   relief(): Promise<void> | undefined;
   /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */
   snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
-  onSnapshot(
-    task: StreamTask,
-    checkpointId: number,
-    files: readonly SnapshotFile[],
-    times: SnapshotTimes,
-    failure: unknown,
-  ): void;
-  onFinished(task: StreamTask): void;
-  onFailed(task: StreamTask, failure: unknown): void;
+  onSnapshot(checkpointId: number, files: readonly SnapshotFile[], times: SnapshotTimes, failure: unknown): void;
+  onFinished(): void;
+  onFailed(failure: unknown): void;
   /** A TestStream has moved the job's processing time. */
   setProcessingTime(nowMs: number): void;
 }

@@ -132,10 +132,6 @@ export class StreamTask {
       );
   }
 
-  get taskId(): string {
-    return `${this.#task.vertex.id}.${this.#task.subtaskIndex}`;
-  }
-
   /** It has no input channels: barriers begin here. */
   get isRoot(): boolean {
     return this.#task.inputs.length === 0;
@@ -345,7 +341,7 @@ export class StreamTask {
     if (this.#finished) return;
     this.#finished = true;
     this.#activity++;
-    this.#environment.onFinished(this);
+    this.#environment.onFinished();
   }
 
   #onCommitted(infos: readonly MonitoringInfo[], finalize: Finalize | undefined): void {
@@ -369,8 +365,8 @@ export class StreamTask {
     const written = this.#environment.snapshot(checkpointId);
     this.#outputs.emitBarrier(barrier);
     written.then(
-      (files: readonly SnapshotFile[]) => this.#environment.onSnapshot(this, checkpointId, files, times(), undefined),
-      (failure: unknown) => this.#environment.onSnapshot(this, checkpointId, [], times(), failure),
+      (files: readonly SnapshotFile[]) => this.#environment.onSnapshot(checkpointId, files, times(), undefined),
+      (failure: unknown) => this.#environment.onSnapshot(checkpointId, [], times(), failure),
     );
     this.wake();
   }
@@ -379,7 +375,7 @@ export class StreamTask {
     if (this.#failed || this.#abort.signal.aborted) return;
     this.#failed = true;
     this.#abort.abort(failure);
-    this.#environment.onFailed(this, failure);
+    this.#environment.onFailed(failure);
   }
 
   /** Resolves when finalizations that have begun are answered. */

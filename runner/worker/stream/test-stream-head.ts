@@ -8,6 +8,7 @@
  * Source: TestStreamPayload of beam_runner_api.proto; times in it are milliseconds.
  */
 import { type TestStreamPayload_Event, TestStreamPayload } from "../../../proto/gen/beam_runner_api.ts";
+import { varintSize, writeVarint } from "../../base/varint.ts";
 import { encodeHeader } from "../../coders/windowed-value.ts";
 import type { HeadSpec, TestStreamOutput } from "../../graph/execution-graph.ts";
 import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
@@ -199,9 +200,7 @@ function float64s(...values: readonly number[]): Uint8Array {
 }
 
 function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
+  const bytes = new Uint8Array(varintSize(value));
+  writeVarint(bytes, 0, value);
+  return bytes;
 }

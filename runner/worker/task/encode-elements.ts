@@ -4,22 +4,7 @@
  * timers = 2 {instruction_id = 1, transform_id = 2, timer_family_id = 3, timers = 4, is_last = 5}).
  */
 
-function varintSize(value: number): number {
-  let size = 1;
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 128)) size++;
-  return size;
-}
-
-function writeVarint(into: Buffer, position: number, value: number): number {
-  let rest = value;
-  let at = position;
-  while (rest >= 0x80) {
-    into[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  into[at++] = rest;
-  return at;
-}
+import { varintSize, writeVarint } from "../../base/varint.ts";
 
 function writeField(into: Buffer, position: number, tag: number, text: Buffer): number {
   let at = position;

@@ -11,13 +11,13 @@ import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import { present } from "../../base/assert.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import type { Clock } from "../../base/clock.ts";
-import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import type { HarnessConnection, StateReply } from "./harness-connection.ts";
 import { fullMonitoringInfos } from "./short-ids.ts";
-import { BundleAttempt, BundleFailedError, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
+import { BundleAttempt, type BundlePlan, residualsOf } from "./bundle-attempt.ts";
 import { BundleSupervisor, type RunningBundle, runningBundle } from "./bundle-supervisor.ts";
+import { BundleRetries } from "./bundle-retries.ts";
 import { type BundleInput, bundleInputOf, cutBundles } from "./bundle-input.ts";
 
 /** Where a stage's outputs go. One call per bundle attempt. */
@@ -316,38 +316,16 @@ export class StageExecutor {
     const { limits, stageName, log } = this.#init;
     const signal = this.#signal;
     let input = first;
-    let firstUserError: BundleFailedError | undefined;
-    for (let attemptNumber = 1; ; attemptNumber++) {
+    const retries = new BundleRetries({ stageName, maxBundleAttempts: limits.maxBundleAttempts, log });
+    for (;;) {
       signal.throwIfAborted();
       const harness = await lane.harness(signal);
       const outcome = await this.#attempt(harness, input);
       if (outcome.kind === "committed") return;
       input = outcome.retainedInput;
       signal.throwIfAborted();
-      const failure = outcome.failure;
-      if (failure instanceof BundleFailedError) firstUserError ??= failure;
-      else if (!(failure instanceof WeirError) || !failure.retry) throw failure;
-      if (attemptNumber >= limits.maxBundleAttempts) {
-        const reported = firstUserError ?? WeirError.from(failure);
-        throw new WeirError({
-          code: "ABORTED",
-          domain: firstUserError === undefined ? "external" : "user",
-          message: `${this.#failedPart(reported.message)} failed ${attemptNumber} times. The first failure was:\n${reported.message}`,
-          ids: reported.ids,
-          cause: reported,
-        });
-      }
-      log.warn(
-        { stage: stageName, attempt: attemptNumber, err: WeirError.from(failure) },
-        "bundle failed, running it again",
-      );
+      retries.failed(outcome.failure);
     }
-  }
-
-  /** The transform that the SDK names in its error, else the stage. */
-  #failedPart(sdkError: string): string {
-    const running = /\[while running '([^']+)'\]/.exec(sdkError);
-    return running === null ? `A bundle of ${this.#init.stageName}` : `A bundle with transform "${running[1]}"`;
   }
 
   async #attempt(
