@@ -1,17 +1,16 @@
 /**
  * Takes the checkpoints of one job: the I/O shell around CheckpointSchedule. It tells the sources' workers to emit
- * barriers, gathers the tasks' acknowledgments, writes the manifest, tells all workers how it ended, deletes what no
- * kept checkpoint needs, and finds the checkpoint to go back to.
+ * barriers, gathers the tasks' acknowledgments, writes the manifest, tells all workers how it ended, and deletes what no
+ * kept checkpoint needs. RestorePoints finds the checkpoint to go back to.
  *
  * Invariants: workers hear `complete` only after the manifest is durable; a checkpoint whose manifest is durable is
  * gone back to even if its attempt ended in the moment in which it was written.
  */
 import { isAbsolute } from "node:path";
-import type { CheckpointAck, SnapshotFile } from "../../proto/gen/worker.ts";
+import type { CheckpointAck } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
-import type { JobId, WorkerId } from "../base/ids.ts";
-import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
+import type { JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
@@ -20,11 +19,12 @@ import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { StateTables } from "../graph/state-tables.ts";
+import { type CheckpointAttempt, manifestOf, namesOf } from "./checkpoint-attempt.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
 import type { JobWorkers } from "./job-workers.ts";
-import { readWhole } from "./read-whole-checkpoint.ts";
-import { type PlacedTask, type StreamingPlan, type TaskKey, taskKey } from "./streaming-plan.ts";
+import { type RestorePoint, RestorePoints } from "./restore-points.ts";
+import { type StreamingPlan, taskKey } from "./streaming-plan.ts";
 
 export interface CheckpointCoordinatorInit {
   readonly run: JobRun;
@@ -42,12 +42,6 @@ export interface CheckpointCoordinatorInit {
   readonly log: Log;
 }
 
-/** Where an execution attempt goes on from. */
-export interface RestorePoint {
-  readonly checkpointId: number;
-  readonly filesOf: (key: TaskKey) => readonly SnapshotFile[];
-}
-
 /** For people. */
 export interface CheckpointCounts {
   readonly completed: number;
@@ -56,25 +50,18 @@ export interface CheckpointCounts {
   readonly lastDurationMs: number | undefined;
 }
 
-interface Attempt {
-  readonly executionAttempt: number;
-  readonly tasks: ReadonlyMap<TaskKey, PlacedTask>;
-  readonly sourceWorkers: ReadonlySet<WorkerId>;
-}
-
 export class CheckpointCoordinator {
   readonly #init: CheckpointCoordinatorInit;
   readonly #jobId: JobId;
   readonly #schedule: CheckpointSchedule;
   readonly #retained: RetainedCheckpoints;
-  #attempt: Attempt | undefined;
+  readonly #restores: RestorePoints;
+  #attempt: CheckpointAttempt | undefined;
   #isRunning = false;
   readonly #observed = new CheckpointObserver();
   #timer = new AbortController();
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
-  #restored: number | undefined;
-  #isOpened = false;
   #final: { id: CheckpointId | undefined; readonly ended: () => void } | undefined;
   #counts: CheckpointCounts = { completed: 0, aborted: 0, lastDurationMs: undefined };
 
@@ -83,6 +70,7 @@ export class CheckpointCoordinator {
     this.#jobId = init.run.jobId;
     this.#schedule = new CheckpointSchedule(init.settings);
     this.#retained = new RetainedCheckpoints(init.settings.retained);
+    this.#restores = new RestorePoints(init, this.#retained);
   }
 
   get counts(): CheckpointCounts {
@@ -99,46 +87,14 @@ export class CheckpointCoordinator {
     return this.#init.directory.statePath;
   }
 
-  /**
-   * The newest complete checkpoint that is whole; undefined when none was ever complete: then from the beginning.
-   * @throws WeirError DATA_LOSS when there were some and none can be read: to begin anew would repeat results.
-   */
-  async restorePoint(): Promise<RestorePoint | undefined> {
-    const { directory, observer } = this.#init;
-    if (!this.#isOpened) await directory.open();
-    this.#isOpened = true;
-    await this.#writing;
-    const candidates = this.#retained.newestFirst;
-    if (candidates.length === 0 && this.#counts.completed === 0) return undefined;
-    for (const { checkpointId } of candidates) {
-      try {
-        const manifest = await readWhole(this.#init, checkpointId);
-        this.#restored = checkpointId;
-        return restorePointOf(manifest);
-      } catch (thrown) {
-        if (WeirError.from(thrown).code === "UNAVAILABLE") throw thrown;
-        this.#retained.damaged(checkpointId);
-        observer.message("ERROR", `${WeirError.from(thrown).message} The job goes back to the checkpoint before it.`);
-      }
-    }
-    throw new WeirError({
-      code: "DATA_LOSS",
-      domain: "external",
-      message: `None of the checkpoints in ${directory.path} can be restored, and to start from the beginning would repeat results.`,
-      hint: "Restore the directory, or submit the job again.",
-    });
+  /** See RestorePoints. */
+  restorePoint(): Promise<RestorePoint | undefined> {
+    return this.#restores.find(this.#writing);
   }
 
-  /**
-   * Whether a task's failure is about the files that this attempt began from. If so they are not gone back to again,
-   * and another attempt may succeed.
-   */
-  isRestoreFailure({ code, message }: { readonly code: string; readonly message: string }): boolean {
-    if (this.#restored === undefined) return false;
-    if (code === "UNAVAILABLE" || (code !== "DATA_LOSS" && !message.includes(this.statePath))) return false;
-    this.#retained.damaged(this.#restored);
-    this.#restored = undefined;
-    return true;
+  /** See RestorePoints. */
+  isRestoreFailure(failure: { readonly code: string; readonly message: string }): boolean {
+    return this.#restores.isRestoreFailure(failure);
   }
 
   /** A new execution attempt is deployed. Checkpoints begin with `tasksRunning`. */
@@ -152,7 +108,7 @@ export class CheckpointCoordinator {
   tasksRunning(): void {
     if (this.#isRunning || this.#attempt === undefined) return;
     this.#isRunning = true;
-    this.#restored = undefined;
+    this.#restores.restored();
     this.#warn(this.#observed.started(this.#settingsFacts()));
     this.#schedule.begin([...this.#attempt.tasks.keys()], this.#init.clock.nowMs());
     this.#arm();
@@ -203,7 +159,7 @@ export class CheckpointCoordinator {
         break;
       case "timeout": {
         const id = this.#schedule.running;
-        const names = this.#namesOf(this.#schedule.waitingFor);
+        const names = namesOf(this.#attempt, this.#schedule.waitingFor);
         const late = names === "" ? "its manifest was not written in time" : `these tasks did not answer: ${names}`;
         if (id !== undefined) this.#abort(id, `after ${this.#init.settings.timeoutMs / 1000} s ${late}`);
         break;
@@ -240,7 +196,7 @@ export class CheckpointCoordinator {
     const id = this.#schedule.running;
     if (ack.failure !== "") {
       if (BigInt(id ?? -1) === ack.checkpointId && id !== undefined)
-        this.#abort(id, `${this.#namesOf([key])} could not write its state: ${ack.failure}`);
+        this.#abort(id, `${namesOf(this.#attempt, [key])} could not write its state: ${ack.failure}`);
       return;
     }
     const files = ack.files.map(({ path, byteLength, sha256 }): SnapshotFileRef => ({
@@ -258,36 +214,16 @@ export class CheckpointCoordinator {
         writeMs: Number(ack.writeMs),
       });
     if (result.kind !== "acknowledged" || id === undefined) return;
-    const manifest = this.#manifest(id, attempt, result.files as ReadonlyMap<TaskKey, readonly SnapshotFileRef[]>);
-    const write = this.#write(id, manifest);
-    this.#writing = Promise.all([this.#writing, write]).then(() => undefined);
-  }
-
-  #manifest(
-    checkpointId: CheckpointId,
-    attempt: Attempt,
-    files: ReadonlyMap<TaskKey, readonly SnapshotFileRef[]>,
-  ): SnapshotManifest {
-    const { run, graphFingerprint, stateTables, clock } = this.#init;
-    const nowMs = clock.nowMs();
-    return {
-      jobId: run.jobId,
-      jobName: run.jobName,
-      checkpointId,
-      executionAttempt: attempt.executionAttempt,
-      graphFingerprint,
-      maxParallelism: run.settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM,
+    const nowMs = this.#init.clock.nowMs();
+    const manifest = manifestOf(this.#init, attempt, {
+      checkpointId: id,
       triggeredMs: this.#schedule.triggeredMs ?? nowMs,
       completedMs: nowMs,
-      tasks: [...attempt.tasks.values()].map(({ key, deployment }) => ({
-        vertexId: deployment.vertexId,
-        subtaskIndex: deployment.subtaskIndex,
-        parallelism: deployment.parallelism,
-        files: [...(files.get(key) ?? [])],
-      })),
-      ...stateTables,
+      files: result.files,
       record: this.#record(nowMs),
-    };
+    });
+    const write = this.#write(id, manifest);
+    this.#writing = Promise.all([this.#writing, write]).then(() => undefined);
   }
 
   /** How it went; what hurts is told of. */
@@ -363,14 +299,6 @@ export class CheckpointCoordinator {
       : { completed, aborted: aborted + 1, lastDurationMs };
   }
 
-  #namesOf(keys: readonly string[]): string {
-    const names = keys.map((key) => {
-      const task = this.#attempt?.tasks.get(key as TaskKey);
-      return task === undefined ? key : `subtask ${task.deployment.subtaskIndex} of ${task.vertex.name}`;
-    });
-    return names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
-  }
-
   /** The job is over, and its workers write no more. Its checkpoints go unless they are to outlive it. */
   async close(outcome: JobOutcome): Promise<void> {
     const { settings, directory, log } = this.#init;
@@ -384,14 +312,4 @@ export class CheckpointCoordinator {
       log.warn({ job: this.#jobId, err: thrown }, "the checkpoints of a job that is over could not be deleted");
     });
   }
-}
-
-function restorePointOf(manifest: SnapshotManifest): RestorePoint {
-  const byTask = new Map(
-    manifest.tasks.map(({ vertexId, subtaskIndex, files }) => [
-      taskKey(vertexId, subtaskIndex),
-      files.map((file): SnapshotFile => ({ ...file, byteLength: BigInt(file.byteLength) })),
-    ]),
-  );
-  return { checkpointId: manifest.checkpointId, filesOf: (key) => byTask.get(key) ?? [] };
 }

@@ -1,0 +1,95 @@
+/**
+ * Finds the checkpoint that a job's next execution attempt goes on from: the newest kept one that is whole.
+ *
+ * Invariant: one that was found to be damaged is never gone back to again; when there were some and none is left the job
+ * ends, since to begin anew would repeat results.
+ */
+import type { SnapshotFile } from "../../proto/gen/worker.ts";
+import { WeirError } from "../base/errors.ts";
+import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
+import type { SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
+import { readWhole } from "./read-whole-checkpoint.ts";
+import { type TaskKey, taskKey } from "./streaming-plan.ts";
+
+/** Where an execution attempt goes on from. */
+export interface RestorePoint {
+  readonly checkpointId: number;
+  readonly filesOf: (key: TaskKey) => readonly SnapshotFile[];
+}
+
+type RestorePointsInit = Pick<CheckpointCoordinatorInit, "directory" | "observer" | "clock" | "settings">;
+
+export class RestorePoints {
+  readonly #init: RestorePointsInit;
+  readonly #retained: RetainedCheckpoints;
+  #isOpened = false;
+  /** What the current attempt began from, until all of its tasks run. */
+  #restored: number | undefined;
+  #hadSome = false;
+
+  constructor(init: RestorePointsInit, retained: RetainedCheckpoints) {
+    this.#init = init;
+    this.#retained = retained;
+  }
+
+  /**
+   * The newest complete checkpoint that is whole; undefined when none was ever complete: then from the beginning.
+   * @param written settles when the manifest that is being written is durable, or given up
+   * @throws WeirError DATA_LOSS when there were some and none can be read
+   */
+  async find(written: Promise<unknown>): Promise<RestorePoint | undefined> {
+    const { directory, observer } = this.#init;
+    if (!this.#isOpened) await directory.open();
+    this.#isOpened = true;
+    await written;
+    const candidates = this.#retained.newestFirst;
+    if (candidates.length > 0) this.#hadSome = true;
+    else if (!this.#hadSome) return undefined;
+    for (const { checkpointId } of candidates) {
+      try {
+        const manifest = await readWhole(this.#init, checkpointId);
+        this.#restored = checkpointId;
+        return restorePointOf(manifest);
+      } catch (thrown) {
+        if (WeirError.from(thrown).code === "UNAVAILABLE") throw thrown;
+        this.#retained.damaged(checkpointId);
+        observer.message("ERROR", `${WeirError.from(thrown).message} The job goes back to the checkpoint before it.`);
+      }
+    }
+    throw new WeirError({
+      code: "DATA_LOSS",
+      domain: "external",
+      message: `None of the checkpoints in ${directory.path} can be restored, and to start from the beginning would repeat results.`,
+      hint: "Restore the directory, or submit the job again.",
+    });
+  }
+
+  /** All tasks of the attempt run: what fails from now on is not about the files that it began from. */
+  restored(): void {
+    this.#restored = undefined;
+  }
+
+  /**
+   * Whether a task's failure is about the files that this attempt began from. If so they are not gone back to again,
+   * and another attempt may succeed.
+   */
+  isRestoreFailure({ code, message }: { readonly code: string; readonly message: string }): boolean {
+    if (this.#restored === undefined) return false;
+    if (code === "UNAVAILABLE" || (code !== "DATA_LOSS" && !message.includes(this.#init.directory.statePath)))
+      return false;
+    this.#retained.damaged(this.#restored);
+    this.#restored = undefined;
+    return true;
+  }
+}
+
+function restorePointOf(manifest: SnapshotManifest): RestorePoint {
+  const byTask = new Map(
+    manifest.tasks.map(({ vertexId, subtaskIndex, files }) => [
+      taskKey(vertexId, subtaskIndex),
+      files.map((file): SnapshotFile => ({ ...file, byteLength: BigInt(file.byteLength) })),
+    ]),
+  );
+  return { checkpointId: manifest.checkpointId, filesOf: (key) => byTask.get(key) ?? [] };
+}
