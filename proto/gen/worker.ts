@@ -251,8 +251,28 @@ export interface StreamTaskDeployment {
   /** Of its main input and of its side inputs; which is which follows from the vertex. */
   inputs: InputChannel[];
   outputs: OutputEdge[];
-  /** Files to restore from, of every former subtask whose key groups overlap; empty: from the beginning. */
+  /** Files that it goes on from, and whose chain its own snapshots continue; empty: from the beginning, or from `former`. */
   restore: SnapshotFile[];
+  /** What it takes from files that are not continued: at another parallelism, or of another job. */
+  former: FormerSubtask[];
+  /** Of the vertex, when `former` was written. */
+  formerParallelism: number;
+  /** Transforms whose ids were others in `former`. */
+  renamed: RenamedTransform[];
+}
+
+/** A subtask of the same vertex in a snapshot. */
+export interface FormerSubtask {
+  subtaskIndex: number;
+  files: SnapshotFile[];
+  /** Key groups [first, end) are taken. */
+  firstKeyGroup: number;
+  endKeyGroup: number;
+}
+
+export interface RenamedTransform {
+  formerId: string;
+  id: string;
 }
 
 /** A task's state at a barrier. */
@@ -2910,7 +2930,17 @@ export const OutputEdge: MessageFns<OutputEdge> = {
 };
 
 function createBaseStreamTaskDeployment(): StreamTaskDeployment {
-  return { vertexId: "", subtaskIndex: 0, parallelism: 0, inputs: [], outputs: [], restore: [] };
+  return {
+    vertexId: "",
+    subtaskIndex: 0,
+    parallelism: 0,
+    inputs: [],
+    outputs: [],
+    restore: [],
+    former: [],
+    formerParallelism: 0,
+    renamed: [],
+  };
 }
 
 export const StreamTaskDeployment: MessageFns<StreamTaskDeployment> = {
@@ -2932,6 +2962,15 @@ export const StreamTaskDeployment: MessageFns<StreamTaskDeployment> = {
     }
     for (const v of message.restore) {
       SnapshotFile.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.former) {
+      FormerSubtask.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.formerParallelism !== 0) {
+      writer.uint32(72).int32(message.formerParallelism);
+    }
+    for (const v of message.renamed) {
+      RenamedTransform.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -2997,6 +3036,30 @@ export const StreamTaskDeployment: MessageFns<StreamTaskDeployment> = {
             message.restore.push(SnapshotFile.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.former.push(FormerSubtask.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.formerParallelism = reader.int32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.renamed.push(RenamedTransform.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3020,6 +3083,167 @@ export const StreamTaskDeployment: MessageFns<StreamTaskDeployment> = {
     message.inputs = object.inputs?.map((e) => InputChannel.fromPartial(e)) || [];
     message.outputs = object.outputs?.map((e) => OutputEdge.fromPartial(e)) || [];
     message.restore = object.restore?.map((e) => SnapshotFile.fromPartial(e)) || [];
+    message.former = object.former?.map((e) => FormerSubtask.fromPartial(e)) || [];
+    message.formerParallelism = object.formerParallelism ?? 0;
+    message.renamed = object.renamed?.map((e) => RenamedTransform.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFormerSubtask(): FormerSubtask {
+  return { subtaskIndex: 0, files: [], firstKeyGroup: 0, endKeyGroup: 0 };
+}
+
+export const FormerSubtask: MessageFns<FormerSubtask> = {
+  encode(message: FormerSubtask, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.subtaskIndex !== 0) {
+      writer.uint32(8).int32(message.subtaskIndex);
+    }
+    for (const v of message.files) {
+      SnapshotFile.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.firstKeyGroup !== 0) {
+      writer.uint32(24).int32(message.firstKeyGroup);
+    }
+    if (message.endKeyGroup !== 0) {
+      writer.uint32(32).int32(message.endKeyGroup);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FormerSubtask {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFormerSubtask();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.subtaskIndex = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.files.push(SnapshotFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.firstKeyGroup = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.endKeyGroup = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FormerSubtask>, I>>(base?: I): FormerSubtask {
+    return FormerSubtask.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FormerSubtask>, I>>(object: I): FormerSubtask {
+    const message = createBaseFormerSubtask();
+    message.subtaskIndex = object.subtaskIndex ?? 0;
+    message.files = object.files?.map((e) => SnapshotFile.fromPartial(e)) || [];
+    message.firstKeyGroup = object.firstKeyGroup ?? 0;
+    message.endKeyGroup = object.endKeyGroup ?? 0;
+    return message;
+  },
+};
+
+function createBaseRenamedTransform(): RenamedTransform {
+  return { formerId: "", id: "" };
+}
+
+export const RenamedTransform: MessageFns<RenamedTransform> = {
+  encode(message: RenamedTransform, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.formerId !== "") {
+      writer.uint32(10).string(message.formerId);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenamedTransform {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenamedTransform();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.formerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RenamedTransform>, I>>(base?: I): RenamedTransform {
+    return RenamedTransform.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RenamedTransform>, I>>(object: I): RenamedTransform {
+    const message = createBaseRenamedTransform();
+    message.formerId = object.formerId ?? "";
+    message.id = object.id ?? "";
     return message;
   },
 };

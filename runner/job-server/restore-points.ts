@@ -6,16 +6,18 @@
  */
 import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import { WeirError } from "../base/errors.ts";
+import type { VertexId } from "../base/ids.ts";
 import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
-import type { SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { formerPartsOf } from "../checkpoint/rescale.ts";
+import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
 import { readWhole } from "./read-whole-checkpoint.ts";
-import { type TaskKey, taskKey } from "./streaming-plan.ts";
+import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";
 
 /** Where an execution attempt goes on from. */
 export interface RestorePoint {
   readonly checkpointId: number;
-  readonly filesOf: (key: TaskKey) => readonly SnapshotFile[];
+  readonly taskOf: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
 }
 
 type RestorePointsInit = Pick<CheckpointCoordinatorInit, "directory" | "observer" | "clock" | "settings">;
@@ -84,12 +86,23 @@ export class RestorePoints {
   }
 }
 
-function restorePointOf(manifest: SnapshotManifest): RestorePoint {
-  const byTask = new Map(
-    manifest.tasks.map(({ vertexId, subtaskIndex, files }) => [
-      taskKey(vertexId, subtaskIndex),
-      files.map((file): SnapshotFile => ({ ...file, byteLength: BigInt(file.byteLength) })),
-    ]),
-  );
-  return { checkpointId: manifest.checkpointId, filesOf: (key) => byTask.get(key) ?? [] };
+/** Tasks of a vertex whose parallelism is as it was go on with their own files; else each takes its part of all. */
+export function restorePointOf(manifest: SnapshotManifest): RestorePoint {
+  const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
+  return {
+    checkpointId: manifest.checkpointId,
+    taskOf: (vertexId, subtaskIndex, parallelism) => {
+      const tasks = byVertex.get(vertexId) ?? [];
+      const filesOf = (index: number) => wireFiles(tasks.find((task) => task.subtaskIndex === index)?.files ?? []);
+      if (tasks.length === 0 || tasks.length === parallelism)
+        return { ...NOTHING_RESTORED, restore: filesOf(subtaskIndex) };
+      const parts = formerPartsOf(subtaskIndex, parallelism, tasks.length, manifest.maxParallelism);
+      const former = parts.map((part) => ({ ...part, files: filesOf(part.subtaskIndex) }));
+      return { ...NOTHING_RESTORED, former, formerParallelism: tasks.length };
+    },
+  };
+}
+
+function wireFiles(files: readonly SnapshotFileRef[]): SnapshotFile[] {
+  return files.map((file) => ({ ...file, byteLength: BigInt(file.byteLength) }));
 }

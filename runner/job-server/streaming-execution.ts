@@ -175,7 +175,7 @@ export class StreamingExecution implements Execution, WorkerListener {
       return;
     }
     this.#parallelism ??= streamingParallelism(graph, settings, workers.length);
-    const restore = point === undefined ? {} : { restore: point.filesOf };
+    const restore = point === undefined ? {} : { restore: point.taskOf };
     const plan = planStreaming({ graph, parallelism: this.#parallelism, workers, ...restore });
     const executionAttempt = ++this.#executionAttempt;
     this.#plan = plan;

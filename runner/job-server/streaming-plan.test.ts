@@ -4,7 +4,7 @@ import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
 import type { Partitioner } from "../graph/execution-graph.ts";
 import { dataset, diamond, graphOf, runOf, vertex } from "./streaming-fixture.ts";
-import { planStreaming, streamingParallelism } from "./streaming-plan.ts";
+import { NOTHING_RESTORED, planStreaming, streamingParallelism, taskKey } from "./streaming-plan.ts";
 
 const workers = (count: number) =>
   Array.from({ length: count }, (_, index) => ({
@@ -49,7 +49,12 @@ test("what a lone vertex feeds by forward is alone too", (t) => {
 
 test("a task gets its own files to go on from", (t) => {
   const file = (path: string): SnapshotFile => ({ path, byteLength: 1n, sha256: "00" });
-  const plan = planStreaming({ graph: diamond(), parallelism: 2, workers: workers(1), restore: (key) => [file(key)] });
+  const plan = planStreaming({
+    graph: diamond(),
+    parallelism: 2,
+    workers: workers(1),
+    restore: (id, index) => ({ ...NOTHING_RESTORED, restore: [file(taskKey(id, index))] }),
+  });
   for (const { key, deployment } of plan.tasks) t.is(deployment.restore[0]?.path, key as string);
 });
 

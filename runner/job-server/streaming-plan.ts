@@ -10,10 +10,10 @@
  * - `broadcast`: all of them.
  * Correspondingly an input has a channel from each subtask of the producer, and from one only when it is `forward`.
  *
- * Invariants: vertices that are joined by `forward` have the same parallelism; the parallelism of a job never
- * changes while it runs, so that a snapshot fits the tasks that it is restored to.
+ * Invariants: vertices that are joined by `forward` have the same parallelism; the parallelism of a job does
+ * not change while it runs; a snapshot of another parallelism is divided anew among its tasks.
  */
-import type { InputChannel, OutputEdge, SnapshotFile, StreamTaskDeployment } from "../../proto/gen/worker.ts";
+import type { InputChannel, OutputEdge, StreamTaskDeployment } from "../../proto/gen/worker.ts";
 import { assert, present } from "../base/assert.ts";
 import type { DatasetId, VertexId, WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
@@ -26,6 +26,11 @@ export type TaskKey = string & { readonly taskKey: true };
 export function taskKey(vertexId: string, subtaskIndex: number): TaskKey {
   return `${vertexId}.${subtaskIndex}` as TaskKey;
 }
+
+/** Where a task of a deployment goes on from. */
+export type RestoredTask = Pick<StreamTaskDeployment, "restore" | "former" | "formerParallelism" | "renamed">;
+
+export const NOTHING_RESTORED: RestoredTask = { restore: [], former: [], formerParallelism: 0, renamed: [] };
 
 /** What a plan needs of a worker. */
 export interface PlanWorker {
@@ -56,8 +61,8 @@ export interface StreamingPlanInit {
   readonly parallelism: number;
   /** At least one. Placement follows their order. */
   readonly workers: readonly PlanWorker[];
-  /** Files that a task goes on from; empty: from the beginning. */
-  readonly restore?: (key: TaskKey) => readonly SnapshotFile[];
+  /** What a task goes on from; default: from the beginning. */
+  readonly restore?: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
 }
 
 /** Subtasks of a vertex of the job that may have several. */
@@ -77,7 +82,7 @@ export function isTestStream(vertex: VertexSpec): boolean {
 }
 
 export function planStreaming(init: StreamingPlanInit): StreamingPlan {
-  const { graph, workers, restore = () => [] } = init;
+  const { graph, workers, restore = () => NOTHING_RESTORED } = init;
   assert(workers.length > 0, "tasks need a worker");
   const parallelismOf = vertexParallelism(graph, init.parallelism);
   const edgesOf = outputEdges(graph, parallelismOf);
@@ -94,7 +99,7 @@ export function planStreaming(init: StreamingPlanInit): StreamingPlan {
           inputChannels(graph, datasetId, subtaskIndex, parallelismOf, workerOf),
         ),
         outputs: edgesOf.get(vertex.id) ?? [],
-        restore: [...restore(key)],
+        ...restore(vertex.id, subtaskIndex, parallelism),
       };
       return { key, vertex, workerId: workerOf(subtaskIndex).workerId, deployment };
     });

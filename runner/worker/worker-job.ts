@@ -18,6 +18,7 @@ import type { HarnessConnection } from "./task/harness-connection.ts";
 import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
 import { StreamJob } from "./stream/stream-job.ts";
 import type { Channels } from "./stream/stream-ports.ts";
+import { keyedInputOf } from "./stream/former-rows.ts";
 import { TaskRows } from "./stream/task-rows.ts";
 import { createWindowMapper, type WindowMapper } from "./task/map-windows.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
@@ -254,6 +255,7 @@ export class WorkerJob {
         TaskRows.open({
           ...request,
           spillDirectory,
+          keyedInput: keyedInputOf(description.graph, request.deployment.vertexId, description.maxParallelism),
           memoryBytes: Math.max(MIN_STATE_BYTES, Math.floor(limits.groupingMemoryBytes / taskCount)),
         }),
       send,

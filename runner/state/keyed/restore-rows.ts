@@ -7,6 +7,9 @@ import { nextTurn } from "./next-turn.ts";
 import { readSnapshotFile, type SnapshotFileInfo } from "./snapshot-file.ts";
 import type { SqliteRows } from "./sqlite-rows.ts";
 
+/** Where the rows go. */
+export type RestoredRows = Pick<SqliteRows, "restoreRow" | "relief">;
+
 export interface RestoredPart {
   /** Key groups [first, end) are taken. */
   readonly firstKeyGroup: number;
@@ -26,7 +29,7 @@ export interface RestoredPart {
  * @throws WeirError naming the file that is missing or damaged; the rows are of no use then
  */
 export async function restoreRows(
-  rows: SqliteRows,
+  rows: RestoredRows,
   files: readonly SnapshotFileInfo[],
   part: RestoredPart,
 ): Promise<number> {

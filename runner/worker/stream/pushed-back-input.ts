@@ -46,12 +46,7 @@ export class PushedBackInput {
 
   add(chunk: Chunk, hold: Timestamp): void {
     const rowKey = `${NO_KEY_GROUP}${this.#idPrefix}-${this.#nextId++}`;
-    const row = new Uint8Array(HEADER_BYTES + chunk.data.length);
-    const view = viewOf(row);
-    view.setFloat64(0, hold);
-    view.setUint32(8, chunk.elementCount);
-    row.set(chunk.data, HEADER_BYTES);
-    this.#table.put(rowKey, row);
+    this.#table.put(rowKey, rowOfChunk(chunk, hold));
     this.#holds.set(rowKey, hold);
     if (this.#least !== undefined && hold < this.#least) this.#least = hold;
   }
@@ -70,9 +65,27 @@ export class PushedBackInput {
       const row = this.#table.get(rowKey);
       if (row === undefined) continue;
       this.#table.delete(rowKey);
-      yield { chunk: { data: row.subarray(HEADER_BYTES), elementCount: viewOf(row).getUint32(8) }, hold };
+      yield { ...chunkOfRow(row), hold };
     }
   }
+}
+
+export function rowOfChunk(chunk: Chunk, hold: Timestamp): Uint8Array {
+  const row = new Uint8Array(HEADER_BYTES + chunk.data.length);
+  const view = viewOf(row);
+  view.setFloat64(0, hold);
+  view.setUint32(8, chunk.elementCount);
+  row.set(chunk.data, HEADER_BYTES);
+  return row;
+}
+
+/** A view into the row. */
+export function chunkOfRow(row: Uint8Array): HeldChunk {
+  const view = viewOf(row);
+  return {
+    chunk: { data: row.subarray(HEADER_BYTES), elementCount: view.getUint32(8) },
+    hold: view.getFloat64(0) as Timestamp,
+  };
 }
 
 function viewOf(bytes: Uint8Array): DataView {

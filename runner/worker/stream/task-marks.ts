@@ -13,12 +13,18 @@ export class TaskMarks {
   constructor(table: StateTable, subtaskIndex: number) {
     this.#table = table;
     this.#subtaskIndex = subtaskIndex;
+    const others: string[] = [];
     for (const [key, value] of table.entries()) {
-      const name = key.slice(NO_KEY_GROUP.length).split("\n")[1] ?? "";
+      const [subtask, name = ""] = key.slice(NO_KEY_GROUP.length).split("\n");
+      if (subtask !== String(subtaskIndex)) others.push(key);
       const timestamp = new DataView(value.buffer, value.byteOffset).getFloat64(0) as Timestamp;
       const known = this.#restored.get(name);
       if (known === undefined || timestamp < known) this.#restored.set(name, timestamp);
     }
+    if (others.length === 0) return;
+    // Or the least of former subtasks would hold this one back for ever.
+    for (const key of others) table.delete(key);
+    for (const [name, timestamp] of this.#restored) this.set(name, timestamp);
   }
 
   /** What a restored task goes on from; undefined when it begins. */

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import type { SnapshotFile, StreamTaskDeployment } from "../../../proto/gen/worker.ts";
 import { restoreRows } from "../../state/keyed/restore-rows.ts";
 import { SnapshotChain } from "../../state/keyed/snapshot-chain.ts";
-import type { SnapshotFileInfo } from "../../state/keyed/snapshot-file.ts";
 import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
+import { type KeyedInput, restoreFormer, snapshotFiles } from "./former-rows.ts";
 import type { StateRows, StateTable } from "../../state/state-rows.ts";
 import { SnapshotCopies } from "./snapshot-copies.ts";
 
@@ -20,6 +20,8 @@ export interface TaskRowsInit {
   readonly checkpointDirectory: string;
   readonly spillDirectory: string;
   readonly memoryBytes: number;
+  /** Of main input that must meet the state of its keys; undefined where any subtask may take any of it. */
+  readonly keyedInput?: KeyedInput | undefined;
 }
 
 export class TaskRows implements StateRows {
@@ -42,15 +44,12 @@ export class TaskRows implements StateRows {
       tracksChanges: checkpointDirectory !== "",
     });
     try {
-      const files = deployment.restore.map((file): SnapshotFileInfo => ({
-        path: file.path,
-        byteLength: Number(file.byteLength),
-        sha256: file.sha256,
-      }));
+      const files = snapshotFiles(deployment.restore);
       const copies = new SnapshotCopies(join(init.spillDirectory, `snapshots-${label}`), checkpointDirectory);
       await copies.restoring(files, (local) =>
         restoreRows(rows, local, { firstKeyGroup: 0, endKeyGroup: 0xffff, takesUnkeyed: true, asChanges: false }),
       );
+      if (deployment.former.length > 0) await restoreFormer(rows, copies, deployment, init.keyedInput);
       const chain =
         checkpointDirectory === ""
           ? undefined
