@@ -18,6 +18,8 @@
  *   tables            what tasks keep as keyed rows, so that the files can be read without the pipeline: vertexId,
  *                     table, kind, transformId, transform, stateId, and ids of coders; may be missing
  *   coders            by id: urn, components (ids), payload (base64, of rows only); may be missing
+ *   vertices          the plan's stages: vertexId, name, and transforms (id, name) in their order, so that another
+ *                     submission's stages can be told to be the same; may be missing
  *   record            how the checkpoint went: alignmentMs, commitWaitMs, writeMs, writtenBytes, stateBytes, warnings;
  *                     may be missing
  *
@@ -53,6 +55,11 @@ const coder = z.object({
   components: z.array(z.string()).readonly(),
   payload: z.string().exactOptional(),
 });
+const vertex = z.object({
+  vertexId: z.string(),
+  name: z.string(),
+  transforms: z.array(z.object({ id: z.string(), name: z.string() })).readonly(),
+});
 const record = z.object({
   /** The longest of any task, each. */
   alignmentMs: z.number(),
@@ -78,11 +85,13 @@ const manifest = z.object({
   tasks: z.array(task),
   tables: z.array(table).readonly().exactOptional(),
   coders: z.record(z.string(), coder).readonly().exactOptional(),
+  vertices: z.array(vertex).readonly().exactOptional(),
   record: record.exactOptional(),
 });
 
 export type SnapshotFileRef = Readonly<z.infer<typeof file>>;
 export type ManifestTable = Readonly<z.infer<typeof table>>;
+export type ManifestVertex = Readonly<z.infer<typeof vertex>>;
 export type ManifestCoder = Readonly<z.infer<typeof coder>>;
 export type CheckpointRecord = Readonly<z.infer<typeof record>>;
 export type ManifestTask = Readonly<z.infer<typeof task>>;

@@ -16,9 +16,9 @@ import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts"
 import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
+import type { PipelineFacts } from "../checkpoint/match-savepoint.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
-import type { StateTables } from "../graph/state-tables.ts";
 import { type CheckpointAttempt, manifestOf, namesOf } from "./checkpoint-attempt.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
@@ -33,7 +33,7 @@ export interface CheckpointCoordinatorInit {
   /** Of the plan, lower-case hex. */
   readonly graphFingerprint: string;
   /** What the tasks keep as rows, for readers of the manifest. */
-  readonly stateTables: StateTables;
+  readonly stateTables: PipelineFacts;
   readonly workers: JobWorkers;
   /** The job has come further than before. */
   readonly onComplete: () => void;

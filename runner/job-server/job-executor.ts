@@ -6,6 +6,7 @@ import type { JobId } from "../base/ids.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { CheckpointCounts } from "./checkpoint-coordinator.ts";
 import type { JobSettings } from "./job-settings.ts";
+import type { OpenedSavepoint } from "./open-savepoint.ts";
 import type { TaskProgress } from "./stream-task-table.ts";
 
 /** Beam's JobMessage.MessageImportance, by name. */
@@ -38,6 +39,8 @@ export interface JobRun {
   readonly retrievalToken: string;
   /** HOST:PORT of the ArtifactRetrievalService. */
   readonly artifactAddress: string;
+  /** What the job goes on from, if it is not to begin anew. */
+  readonly savepoint?: OpenedSavepoint;
 }
 
 /** How far a job has come, for people. */

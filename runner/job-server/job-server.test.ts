@@ -236,7 +236,7 @@ test("an option of the wrong type is refused with its name", async (t) => {
 test("an option without effect is told in a warning, one at its default is not", async (t) => {
   const { client, executor } = await openServer(t);
   const jobId = await submit(client, {
-    "beam:option:savepoint_path:v1": "/somewhere",
+    "beam:option:report_checkpoint_duration:v1": "somewhere",
     "beam:option:num_concurrent_checkpoints:v1": "1",
     "beam:option:parallelism:v1": "2",
   });
@@ -245,7 +245,7 @@ test("an option without effect is told in a warning, one at its default is not",
     text.startsWith(`${JobMessage_MessageImportance.JOB_MESSAGE_WARNING}`),
   );
   t.is(warnings.length, 1);
-  t.regex(warnings[0] ?? "", /--savepoint_path.*somewhere/);
+  t.regex(warnings[0] ?? "", /--report_checkpoint_duration.*somewhere/);
   t.is(executor.started[0]?.run.settings.parallelism, 2);
 });
 

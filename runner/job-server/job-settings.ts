@@ -2,6 +2,7 @@
  * What of a job's pipeline options Weir acts on, in Weir's own types. Read from validated options: a wrong type or an
  * impossible value has been refused before.
  */
+import { checkStorageRoot } from "../storage/open-storage.ts";
 import { type CheckpointSettings, checkpointSettings } from "./checkpoint-settings.ts";
 import type { OptionValues } from "./pipeline-options.ts";
 
@@ -25,6 +26,9 @@ export interface JobSettings {
   readonly experiments: readonly string[];
   /** Undefined: the job takes none. */
   readonly checkpoints: CheckpointSettings | undefined;
+  /** Absolute or a URI: a snapshot that the job goes on from. */
+  readonly savepointPath: string | undefined;
+  readonly allowNonRestoredState: boolean;
 }
 
 /**
@@ -46,7 +50,13 @@ export function jobSettings(values: OptionValues): JobSettings {
     checkpointingMode: values.string("checkpointing_mode"),
     experiments: values.array("experiments"),
     checkpoints: checkpointSettings(values),
+    savepointPath: savepointPath(values.string("savepoint_path")),
+    allowNonRestoredState: values.boolean("allow_non_restored_state"),
   };
+}
+
+function savepointPath(path: string | undefined): string | undefined {
+  return path === undefined || path === "" ? undefined : checkStorageRoot(path, "savepoint_path");
 }
 
 function unlessNegative(value: number | undefined): number | undefined {

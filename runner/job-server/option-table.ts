@@ -113,9 +113,9 @@ const STATE: readonly OptionSpec[] = [
   option("not-yet", "state_backend", "STRING", undefined, "rocksdb or filesystem in Flink."),
   option("honoured", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
   option("not-applicable", "state_backend_factory", "STRING", undefined, "Java class of a Flink state backend."),
-  option("not-yet", "savepoint_path", "STRING", undefined, "Savepoint to start from."),
+  option("honoured", "savepoint_path", "STRING", undefined, "Savepoint or retained checkpoint to start from."),
   option(
-    "not-yet",
+    "honoured",
     "allow_non_restored_state",
     "BOOLEAN",
     "false",

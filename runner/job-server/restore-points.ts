@@ -11,6 +11,7 @@ import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts"
 import { formerPartsOf } from "../checkpoint/rescale.ts";
 import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
+import type { OpenedSavepoint } from "./open-savepoint.ts";
 import { readWhole } from "./read-whole-checkpoint.ts";
 import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";
 
@@ -20,7 +21,7 @@ export interface RestorePoint {
   readonly taskOf: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
 }
 
-type RestorePointsInit = Pick<CheckpointCoordinatorInit, "directory" | "observer" | "clock" | "settings">;
+type RestorePointsInit = Pick<CheckpointCoordinatorInit, "run" | "directory" | "observer" | "clock" | "settings">;
 
 export class RestorePoints {
   readonly #init: RestorePointsInit;
@@ -36,18 +37,19 @@ export class RestorePoints {
   }
 
   /**
-   * The newest complete checkpoint that is whole; undefined when none was ever complete: then from the beginning.
+   * The newest complete checkpoint that is whole; when none was ever complete, the job's savepoint, or undefined: from
+   * the beginning.
    * @param written settles when the manifest that is being written is durable, or given up
    * @throws WeirError DATA_LOSS when there were some and none can be read
    */
   async find(written: Promise<unknown>): Promise<RestorePoint | undefined> {
-    const { directory, observer } = this.#init;
+    const { directory, observer, run } = this.#init;
     if (!this.#isOpened) await directory.open();
     this.#isOpened = true;
     await written;
     const candidates = this.#retained.newestFirst;
     if (candidates.length > 0) this.#hadSome = true;
-    else if (!this.#hadSome) return undefined;
+    else if (!this.#hadSome) return run.savepoint === undefined ? undefined : savepointPoint(run.savepoint);
     for (const { checkpointId } of candidates) {
       try {
         const manifest = await readWhole(this.#init, checkpointId);
@@ -99,6 +101,26 @@ export function restorePointOf(manifest: SnapshotManifest): RestorePoint {
       const parts = formerPartsOf(subtaskIndex, parallelism, tasks.length, manifest.maxParallelism);
       const former = parts.map((part) => ({ ...part, files: filesOf(part.subtaskIndex) }));
       return { ...NOTHING_RESTORED, former, formerParallelism: tasks.length };
+    },
+  };
+}
+
+/** A job that begins with another one's snapshot: its files are read, and no part of the job's own chains. */
+export function savepointPoint({ manifest, match }: OpenedSavepoint): RestorePoint {
+  const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
+  return {
+    checkpointId: manifest.checkpointId,
+    taskOf: (vertexId, subtaskIndex, parallelism) => {
+      const matched = match.vertices.get(vertexId);
+      const tasks = byVertex.get(matched?.formerVertexId ?? "") ?? [];
+      if (matched === undefined || tasks.length === 0) return NOTHING_RESTORED;
+      const former = formerPartsOf(subtaskIndex, parallelism, tasks.length, manifest.maxParallelism)
+        .filter((part) => tasks.length !== parallelism || part.subtaskIndex === subtaskIndex)
+        .map((part) => ({
+          ...part,
+          files: wireFiles(tasks.find((task) => task.subtaskIndex === part.subtaskIndex)?.files ?? []),
+        }));
+      return { restore: [], former, formerParallelism: tasks.length, renamed: [...matched.renamed] };
     },
   };
 }

@@ -1,8 +1,10 @@
 /** Runs jobs on the registered workers, each on the engine that it needs. */
+import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { BlockingExecution, type BlockingExecutionInit } from "./blocking-execution.ts";
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
+import { openSavepoint } from "./open-savepoint.ts";
 import { StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
 
 export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
@@ -10,6 +12,8 @@ export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
   readonly #jobs = new Map<JobId, Execution>();
+  /** Before their execution began: while a savepoint was read. */
+  readonly #cancelled = new Set<JobId>();
 
   constructor(init: SchedulerInit) {
     this.#init = init;
@@ -19,8 +23,18 @@ export class Scheduler implements JobExecutor {
     const isStreaming = requiresStreaming(run.graph, run.settings);
     if (!isStreaming && run.settings.checkpoints !== undefined)
       observer.message("BASIC", "The job is bounded and runs stage by stage: --checkpointing_interval has no effect.");
+    let restored = run;
+    if (run.settings.savepointPath !== undefined) {
+      try {
+        restored = await withSavepoint(run, run.settings.savepointPath, isStreaming, observer);
+      } catch (thrown) {
+        this.#cancelled.delete(run.jobId);
+        return { kind: "failed", message: WeirError.from(thrown).message };
+      }
+      if (this.#cancelled.delete(run.jobId)) return { kind: "cancelled" };
+    }
     const execution: Execution = isStreaming
-      ? new StreamingExecution(this.#init, run, observer)
+      ? new StreamingExecution(this.#init, restored, observer)
       : new BlockingExecution(this.#init, run, observer);
     this.#jobs.set(run.jobId, execution);
     try {
@@ -32,6 +46,7 @@ export class Scheduler implements JobExecutor {
 
   async cancel(jobId: JobId): Promise<void> {
     const execution = this.#jobs.get(jobId);
+    if (execution === undefined) this.#cancelled.add(jobId);
     execution?.end({ kind: "cancelled" });
     await execution?.released;
   }
@@ -52,4 +67,33 @@ export class Scheduler implements JobExecutor {
     for (const execution of executions) execution.end({ kind: "cancelled" });
     await Promise.all(executions.map((execution) => execution.released));
   }
+}
+
+/** The snapshot's number of key groups wins over the option: its rows are cut by it. */
+async function withSavepoint(run: JobRun, path: string, isStreaming: boolean, observer: JobObserver): Promise<JobRun> {
+  if (!isStreaming)
+    throw new WeirError({
+      code: "FAILED_PRECONDITION",
+      domain: "user",
+      message: "The job is bounded and runs stage by stage: it cannot go on from --savepoint_path.",
+      hint: "Add --streaming, as the job that took the savepoint ran.",
+    });
+  const { settings } = run;
+  const savepoint = await openSavepoint(path, run.graph, settings.allowNonRestoredState);
+  const { maxParallelism, checkpointId, jobName } = savepoint.manifest;
+  if (settings.parallelism !== undefined && settings.parallelism > maxParallelism)
+    throw new WeirError({
+      code: "INVALID_ARGUMENT",
+      domain: "user",
+      message: `Option --parallelism is ${settings.parallelism}, and ${path} has ${maxParallelism} key groups: no more subtasks can share them.`,
+    });
+  observer.message("BASIC", `The job goes on from checkpoint ${checkpointId} of "${jobName}" in ${path}.`);
+  if (settings.maxParallelism !== undefined && settings.maxParallelism !== maxParallelism)
+    observer.message(
+      "WARNING",
+      `Option --max_parallelism is ${settings.maxParallelism}; the snapshot's ${maxParallelism} counts.`,
+    );
+  for (const dropped of savepoint.match.notRestored)
+    observer.message("WARNING", `${dropped} It is dropped, as --allow_non_restored_state asks.`);
+  return { ...run, settings: { ...settings, maxParallelism }, savepoint };
 }

@@ -15,13 +15,13 @@ import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
-import { describeStateTables } from "../graph/state-tables.ts";
 import { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { pipelineFacts } from "./open-savepoint.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
-import type { RestorePoint } from "./restore-points.ts";
+import { type RestorePoint, savepointPoint } from "./restore-points.ts";
 import { StreamMetrics } from "./stream-metrics.ts";
 import { StreamTaskTable } from "./stream-task-table.ts";
 import { planStreaming, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
@@ -84,12 +84,14 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new StreamMetrics(observer, init.clock);
     this.#restarts = new RestartStrategy(run.settings);
+    // Rows' ids contain the attempt: those of the savepoint must not come again.
+    this.#executionAttempt = run.savepoint?.manifest.executionAttempt ?? 0;
     const settings = run.settings.checkpoints;
     if (settings === undefined) return;
     const path = locationIn(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
     const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
     const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
-    const stateTables = describeStateTables(run.graph);
+    const stateTables = pipelineFacts(run.graph);
     const onComplete = () => this.#restarts.progressed();
     const { clock, log } = init;
     const workers = this.#workers;
@@ -154,7 +156,8 @@ export class StreamingExecution implements Execution, WorkerListener {
       return;
     }
     if (this.#checkpoints === undefined) {
-      this.#deploy(undefined);
+      const { savepoint } = this.#run;
+      this.#deploy(savepoint === undefined ? undefined : savepointPoint(savepoint));
       return;
     }
     this.#phase = "restoring";

@@ -15,13 +15,14 @@ export function openStorage(location: string): CheckpointStorage {
 
 /**
  * @returns a location: an absolute path, or a URI without a slash at its end
- * @throws WeirError naming state_backend_storage_path when checkpoints cannot go there
+ * @param option for messages
+ * @throws WeirError naming the option when checkpoints cannot go there
  */
-export function checkStorageRoot(path: string): string {
+export function checkStorageRoot(path: string, option = "state_backend_storage_path"): string {
   const refuse = (why: string) =>
     userError(
       "UNIMPLEMENTED",
-      `Pipeline option --state_backend_storage_path is ${JSON.stringify(path)}, ${why}.`,
+      `Pipeline option --${option} is ${JSON.stringify(path)}, ${why}.`,
       "Give an absolute path of a directory that all workers see, plain or as a file:// URL, or s3://BUCKET/FOLDER.",
     );
   if (path.startsWith("/")) return path;
