@@ -1,9 +1,10 @@
 /** Checkpoints in a local directory, one that all workers see. Files are written beside their name, synced, linked. */
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { WeirError } from "../base/errors.ts";
+import type { ErrorCode } from "../base/errors.ts";
 import { randomId } from "../base/clock.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
+import { storageFailure } from "./storage-failure.ts";
 
 export class LocalStorage implements CheckpointStorage {
   async open(folder: string): Promise<void> {
@@ -71,6 +72,15 @@ export class LocalStorage implements CheckpointStorage {
     }
   }
 
+  async folders(folder: string): Promise<readonly string[]> {
+    try {
+      const entries = await readdir(folder, { withFileTypes: true });
+      return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort();
+    } catch (cause) {
+      return codeOf(cause) === "ENOENT" ? [] : failing("list", folder)(cause);
+    }
+  }
+
   async delete(locations: readonly string[]): Promise<void> {
     for (const location of locations) await rm(location, { force: true }).catch(failing("delete", location));
   }
@@ -100,21 +110,31 @@ function codeOf(thrown: unknown): string | undefined {
   return (thrown as NodeJS.ErrnoException).code;
 }
 
-const CODES = new Map([
+const CODES: ReadonlyMap<string | undefined, ErrorCode> = new Map([
   ["ENOENT", "NOT_FOUND"],
   ["EEXIST", "ALREADY_EXISTS"],
   ["EACCES", "FAILED_PRECONDITION"],
-] as const);
+  ["EPERM", "FAILED_PRECONDITION"],
+  ["EROFS", "FAILED_PRECONDITION"],
+  ["ENOTDIR", "FAILED_PRECONDITION"],
+  ["ENOSPC", "RESOURCE_EXHAUSTED"],
+  ["EDQUOT", "RESOURCE_EXHAUSTED"],
+  ["EFBIG", "RESOURCE_EXHAUSTED"],
+]);
+
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  FAILED_PRECONDITION: "Look at who may write there.",
+  RESOURCE_EXHAUSTED: "Make room on that disk, or set --state_backend_storage_path to a larger one.",
+};
 
 function failing(what: string, location: string): (cause: unknown) => never {
   return (cause) => {
-    const code = CODES.get(codeOf(cause) as "ENOENT") ?? "UNAVAILABLE";
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new WeirError({
-      code,
-      domain: "external",
-      message: `Cannot ${what} ${location}: ${reason}.`,
-      retry: code === "UNAVAILABLE",
+    throw storageFailure({
+      what,
+      location,
+      code: CODES.get(codeOf(cause)) ?? "UNAVAILABLE",
+      reason: cause instanceof Error ? cause.message : String(cause),
+      hints: HINTS,
       cause,
     });
   };

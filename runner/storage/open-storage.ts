@@ -3,10 +3,11 @@ import { fileURLToPath } from "node:url";
 import { userError } from "../base/errors.ts";
 import { type CheckpointStorage, isRemote } from "./checkpoint-storage.ts";
 import { LocalStorage } from "./local-storage.ts";
+import { RetryingStorage } from "./retrying-storage.ts";
 import { S3Storage } from "./s3-storage.ts";
 
 const local = new LocalStorage();
-const s3 = new S3Storage();
+const s3 = new RetryingStorage(new S3Storage());
 
 /** @param location as `checkStorageRoot` returned it, or one below it */
 export function openStorage(location: string): CheckpointStorage {

@@ -1,7 +1,8 @@
 /**
  * Checkpoints in an S3 bucket, or in any store with S3's API. Credentials, region and endpoint are found where AWS's
- * own tools find them (AWS_ENDPOINT_URL for another store). AWS's client retries with backoff, sends checksums and
- * checks those that the store sends; it is loaded when the first job needs it.
+ * own tools find them (AWS_ENDPOINT_URL for another store). AWS's client sends checksums and checks those that the store
+ * sends, and tries a request twice, so that one lost part is not the whole file; RetryingStorage does the rest. It is
+ * loaded when the first job needs it.
  */
 import type * as S3 from "@aws-sdk/client-s3";
 import { createReadStream, createWriteStream } from "node:fs";
@@ -10,11 +11,11 @@ import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type ErrorCode, WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
+import { storageFailure } from "./storage-failure.ts";
 
 const PART_BYTES = 8 * 1024 * 1024;
 const PARTS_AT_ONCE = 2;
-/** With the client's backoff: half a minute or so of an outage. */
-const ATTEMPTS = 8;
+const ATTEMPTS_OF_A_REQUEST = 2;
 const CONNECT_TIMEOUT_MS = 5_000;
 const SILENCE_TIMEOUT_MS = 30_000;
 const KEYS_PER_DELETE = 1_000;
@@ -24,19 +25,13 @@ type Client = S3.S3Client;
 
 export class S3Storage implements CheckpointStorage {
   #loaded: Promise<{ readonly sdk: Sdk; readonly client: Client }> | undefined;
-  readonly #attempts: number;
-
-  /** @param attempts of each request, for tests */
-  constructor(attempts = ATTEMPTS) {
-    this.#attempts = attempts;
-  }
 
   #load() {
     this.#loaded ??= import("@aws-sdk/client-s3").then((sdk) => {
       const client = new sdk.S3Client({
         ...(hasRegion() ? {} : { region: "us-east-1" }),
         forcePathStyle: true,
-        maxAttempts: this.#attempts,
+        maxAttempts: ATTEMPTS_OF_A_REQUEST,
         requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, socketTimeout: SILENCE_TIMEOUT_MS },
       });
       return { sdk, client };
@@ -119,6 +114,18 @@ export class S3Storage implements CheckpointStorage {
     });
   }
 
+  async folders(folder: string): Promise<readonly string[]> {
+    const { Bucket, Key } = placeOf(folder);
+    const Prefix = Key === "" ? "" : `${Key}/`;
+    return this.#try("list", folder, async ({ sdk, client }) => {
+      const names: string[] = [];
+      const pages = sdk.paginateListObjectsV2({ client }, { Bucket, Prefix, Delimiter: "/" });
+      for await (const { CommonPrefixes = [] } of pages)
+        for (const { Prefix: found = "" } of CommonPrefixes) names.push(found.slice(Prefix.length, -1));
+      return names.sort();
+    });
+  }
+
   async delete(locations: readonly string[]): Promise<void> {
     const first = locations[0];
     if (first === undefined) return;
@@ -164,23 +171,16 @@ function placeOf(location: string): { readonly Bucket: string; readonly Key: str
   return { Bucket: match[1] ?? "", Key: (match[2] ?? "").replace(/\/+$/, "") };
 }
 
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  FAILED_PRECONDITION: "Look at the credentials, the region, and what they may do in that bucket.",
+  UNAVAILABLE: "Look at the endpoint (AWS_ENDPOINT_URL) and at the network between here and the store.",
+};
+
 function failed(what: string, location: string, cause: unknown): WeirError {
   const { name, $metadata, message } = cause as Error & { $metadata?: { httpStatusCode?: number } };
-  const status = $metadata?.httpStatusCode;
-  const hints: Partial<Record<ErrorCode, string>> = {
-    FAILED_PRECONDITION: "Look at the credentials, the region, and what they may do in that bucket.",
-    UNAVAILABLE: "Look at the endpoint (AWS_ENDPOINT_URL) and at the network between here and the store.",
-  };
-  const code = codeOf(name, status);
-  const hint = hints[code];
-  return new WeirError({
-    code,
-    domain: "external",
-    message: `Cannot ${what} ${location}: ${[name, message].filter((part) => part !== "").join(": ")}.`,
-    ...(hint === undefined ? {} : { hint }),
-    retry: code === "UNAVAILABLE",
-    cause,
-  });
+  const code = codeOf(name, $metadata?.httpStatusCode);
+  const reason = [name, message].filter((part) => part !== "").join(": ");
+  return storageFailure({ what, location, code, reason, hints: HINTS, cause });
 }
 
 function codeOf(name: string, status: number | undefined): ErrorCode {

@@ -13,6 +13,7 @@ import test, { type ExecutionContext } from "ava";
 import { type CheckpointStorage, locationIn } from "./checkpoint-storage.ts";
 import { LocalStorage } from "./local-storage.ts";
 import { systemClock } from "../base/clock.ts";
+import { RetryingStorage } from "./retrying-storage.ts";
 import { S3Storage } from "./s3-storage.ts";
 
 const BIG_BYTES = 20 * 1024 * 1024 + 1;
@@ -51,6 +52,9 @@ async function contract(t: ExecutionContext, storage: CheckpointStorage, root: s
     await storage.open(locationIn(root, "job2"));
     await storage.create(locationIn(root, "job2", "checkpoint-1.json"), Buffer.from("other"));
   });
+  t.deepEqual(await storage.folders(root), ["job", "job2"]);
+  t.deepEqual(await storage.folders(locationIn(root, "job")), ["state"]);
+  t.deepEqual(await storage.folders(locationIn(root, "none")), []);
   const inState = ["empty.base", "v 1+ü.0.delta"].map((name) => locationIn(state, name));
   t.deepEqual(await storage.list(locationIn(root, "job")), [manifest, `${manifest}.race`, ...inState]);
   await storage.delete([...inState, locationIn(state, "none")]);
@@ -84,7 +88,7 @@ testWith(VERSITYGW)("S3 as versitygw serves it, stopped and started again", asyn
   await t.throwsAsync(s3At(port).open("s3://nobucket/x"), { code: "NOT_FOUND", message: /nobucket/ });
 
   await stop(first);
-  const unreachable = s3At(port, 2);
+  const unreachable = s3At(port);
   const name = "s3://bucket/later";
   await t.throwsAsync(unreachable.create(name, Buffer.from("a")), { code: "UNAVAILABLE", message: /bucket\/later/ });
   await start(t, VERSITYGW, args, port);
@@ -100,12 +104,12 @@ testWith(MOTO)("S3 as moto serves it", async (t) => {
   await contract(t, s3At(port), "s3://bucket/folder", path);
 });
 
-function s3At(port: number, attempts?: number): S3Storage {
+function s3At(port: number): CheckpointStorage {
   process.env["AWS_ENDPOINT_URL"] = `http://127.0.0.1:${port}`;
   process.env["AWS_ACCESS_KEY_ID"] = "user";
   process.env["AWS_SECRET_ACCESS_KEY"] = "password";
   delete process.env["AWS_REGION"];
-  return new S3Storage(attempts);
+  return new RetryingStorage(new S3Storage(), { attempts: 2, firstDelayMs: 50, maxDelayMs: 50 });
 }
 
 /** Shown as skipped where the server is not installed. */
