@@ -18,9 +18,9 @@ node_modules/.stamp: package-lock.json
 	@npm ls >/dev/null 2>&1 || npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.venv/.stamp: conformance/requirements.txt
+.venv/.stamp: conformance/requirements.txt test/requirements.txt
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r conformance/requirements.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r conformance/requirements.txt -r test/requirements.txt
 	@touch $@
 
 build: node_modules/.stamp ## install packages, compile to dist/
