@@ -29,7 +29,7 @@ build: node_modules/.stamp ## install packages, compile to dist/
 demo: build .venv/.stamp ## Beam's wordcount on Weir
 	@python test/demo/run_demo.py
 
-lint: node_modules/.stamp ## oxlint, import rules, prettier, types, tidy
+lint: node_modules/.stamp ## types, oxlint, import rules, dead code, prettier
 	@node test/lint/run-lint.ts
 
 test: build .venv/.stamp ## lint, unit tests and conformance, as in CI

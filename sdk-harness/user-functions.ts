@@ -155,7 +155,7 @@ export class FunctionRegistry {
   }
 }
 
-/** The payload that names a function. */
+/** The payload that names a function, for whoever builds a pipeline. @public */
 export function functionReference(name: string, argument?: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ name, argument }));
 }

@@ -1,5 +1,5 @@
 /** Windows as user functions see them, and elements in their windows. */
-import { END_OF_GLOBAL_WINDOW, type Timestamp } from "../runner/time/timestamp.ts";
+import type { Timestamp } from "../runner/time/timestamp.ts";
 
 export interface IntervalWindow {
   readonly start: number;
@@ -8,11 +8,6 @@ export interface IntervalWindow {
 }
 
 export type Window = "global" | IntervalWindow;
-
-/** The last timestamp that is in the window. */
-export function maxTimestamp(window: Window): Timestamp {
-  return window === "global" ? END_OF_GLOBAL_WINDOW : ((window.end - 1) as Timestamp);
-}
 
 export interface WindowedValue {
   readonly value: unknown;

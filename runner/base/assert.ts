@@ -10,8 +10,3 @@ export function present<Value>(value: Value | undefined | null, what: string): V
   if (value === undefined || value === null) throw new Error(`assertion failed: ${what} is missing`);
   return value;
 }
-
-/** For the default branch of an exhaustive switch. */
-export function unreachable(value: never): never {
-  throw new Error(`assertion failed: unexpected ${JSON.stringify(value)}`);
-}

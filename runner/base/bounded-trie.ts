@@ -69,7 +69,7 @@ export function mergeBoundedTries(left: BoundedTrie, right: BoundedTrie): Bounde
   return fit({ bound: Math.min(left.bound, right.bound), root: mergeNodes(left.root, right.root) });
 }
 
-/** Every path, segments joined by "/" and a truncated one ending in "*"; for logs and tests. */
+/** Every path, segments joined by "/" and a truncated one ending in "*"; for tests. @internal */
 export function boundedTriePaths(trie: BoundedTrie): string[] {
   const walk = (node: TrieNode): string[] => {
     if (node.truncated) return ["*"];

@@ -14,7 +14,7 @@ export function createLog(name: string, level: LogLevel, format: "auto" | "json"
   return pino({ name, level }, stream);
 }
 
-/** A logger that drops everything, for tests. */
+/** A logger that drops everything, for tests. @internal */
 export function silentLog(): Log {
   return pino({ level: "silent" });
 }

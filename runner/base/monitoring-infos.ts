@@ -146,7 +146,7 @@ export class MonitoringInfoSet {
   }
 }
 
-/** The value of a sum_int64 info, for tests and logs; undefined for another type or a malformed payload. */
+/** The value of a sum_int64 info, for tests; undefined for another type or a malformed payload. @internal */
 export function decodeCounter(info: MonitoringInfo): bigint | undefined {
   if (info.type !== SUM_INT64_TYPE) return undefined;
   try {

@@ -27,7 +27,7 @@ import {
   type ValueReader,
 } from "./value-reader.ts";
 
-export type { Json, ReadValue, ValueReader } from "./value-reader.ts";
+export type { Json, ValueReader } from "./value-reader.ts";
 
 /**
  * @param isOuter the bytes end with the value: what comes last in it has no length of its own

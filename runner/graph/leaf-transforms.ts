@@ -22,7 +22,7 @@ export function planLeafTransforms(pipeline: Pipeline): Plan {
 }
 
 /** Ids of the transforms below `roots` that are run, depth first. @throws on a dangling id or a composite in itself. */
-export function leafTransformIds(components: Components, roots: readonly string[]): string[] {
+function leafTransformIds(components: Components, roots: readonly string[]): string[] {
   const leaves: string[] = [];
   const seen = new Set<string>();
   // Explicit stack: composites may be nested deeper than the call stack goes.
@@ -49,7 +49,7 @@ export function leafTransformIds(components: Components, roots: readonly string[
 }
 
 /** Nodes such that producers come before consumers, otherwise as they stood. @throws WeirError on a cycle. */
-export function sortByDependency(nodes: readonly PlanNode[]): PlanNode[] {
+function sortByDependency(nodes: readonly PlanNode[]): PlanNode[] {
   const producerOf = producers(nodes);
   const state = new Map<PlanNode, "open" | "done">();
   const sorted: PlanNode[] = [];

@@ -57,7 +57,7 @@ export function nameTransform(proto: PTransform): string {
   return `transform '${proto.uniqueName}' (${proto.spec?.urn || "no URN"})`;
 }
 
-export function nodeKind(urn: string): NodeKind {
+function nodeKind(urn: string): NodeKind {
   if (urn === URN.impulse) return "impulse";
   if (urn === URN.testStream) return "test-stream";
   if (urn === URN.groupByKey) return "group-by-key";

@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { constants, rmSync } from "node:fs";
-import { access, mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { access, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomHex } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
@@ -138,14 +138,6 @@ export class ArtifactStore {
       // In the same step as the decision: a `put` of the same content may come with the next one.
       if (this.#clean) rmSync(join(this.#files, sha256), { force: true });
     }
-  }
-
-  /** Bytes and number of the files that are kept. */
-  async usage(): Promise<{ readonly files: number; readonly bytes: number }> {
-    const names = await readdir(this.#files);
-    let bytes = 0;
-    for (const name of names) bytes += (await stat(join(this.#files, name))).size;
-    return { files: names.length, bytes };
   }
 
   /** Removes the store's folder, unless files are to stay. Idempotent. */

@@ -26,7 +26,7 @@ export function isTerminal(state: JobState): boolean {
 }
 
 /** True when `to` may follow `from`. */
-export function mayFollow(from: JobState, to: JobState): boolean {
+function mayFollow(from: JobState, to: JobState): boolean {
   return NEXT[from].includes(to);
 }
 

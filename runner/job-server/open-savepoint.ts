@@ -41,7 +41,7 @@ export async function openSavepoint(
 }
 
 /** With absolute locations, and all of its files there. @throws WeirError as above */
-export async function readSavepoint(path: string): Promise<SnapshotManifest> {
+async function readSavepoint(path: string): Promise<SnapshotManifest> {
   const [, folder, id] = MANIFEST.exec(path) ?? (await newestIn(path));
   const directory = new CheckpointDirectory(folder ?? path);
   const manifest = await directory.read(Number(id));

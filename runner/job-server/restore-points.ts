@@ -89,7 +89,7 @@ export class RestorePoints {
 }
 
 /** Tasks of a vertex whose parallelism is as it was go on with their own files; else each takes its part of all. */
-export function restorePointOf(manifest: SnapshotManifest): RestorePoint {
+function restorePointOf(manifest: SnapshotManifest): RestorePoint {
   const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
   return {
     checkpointId: manifest.checkpointId,

@@ -77,7 +77,7 @@ export function streamingParallelism(graph: ExecutionGraph, settings: JobSetting
 }
 
 /** True for a TestStream's vertex. */
-export function isTestStream(vertex: VertexSpec): boolean {
+function isTestStream(vertex: VertexSpec): boolean {
   return vertex.head.kind === "test-stream";
 }
 

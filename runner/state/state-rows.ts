@@ -36,7 +36,7 @@ export function keyGroupOfRow(rowKey: string): number {
   return rowKey.charCodeAt(0) * 256 + rowKey.charCodeAt(1);
 }
 
-/** Rows in plain maps: for tests, and for tasks whose state is known to be small. */
+/** Rows in plain maps, for tests. @internal */
 export class MemoryRows implements StateRows {
   readonly #tables = new Map<string, Map<string, Uint8Array>>();
 

@@ -1,5 +1,5 @@
 /**
- * `make lint`: types, oxlint, the import rule, prettier. Each check also runs on a fixture of test/lint/canary that it
+ * `make lint`: types, oxlint, the import rule, dead code, prettier. Each check also runs on a fixture of test/lint/canary that it
  * must refuse, since a check that cannot fail is not one; and the import rule must have seen every module, since the
  * tool passes with none when it does not know the compiler.
  */
@@ -60,6 +60,7 @@ async function cruise(directory: string, ...folders: string[]): Promise<Cruise["
   return (JSON.parse(output) as Cruise).summary;
 }
 
+const knip = ["--no-progress", "--treat-config-hints-as-errors"];
 const oxlint = ["--type-aware", "--deny-warnings"];
 const checks: ReadonlyArray<readonly [string, Check]> = [
   ["types", () => mustPass("tsc", ["-p", "tsconfig.json", "--noEmit", "--pretty", "false"])],
@@ -95,9 +96,27 @@ const checks: ReadonlyArray<readonly [string, Check]> = [
       return violations.some(({ rule }) => rule.name === "coders-imports") ? undefined : "the canary was not refused";
     },
   ],
+  ["dead code", () => mustPass("knip", knip)],
+  // What only tests use is dead too, unless a tag says that it is for them.
+  ["dead code but for tests", () => mustPass("knip", [...knip, "--production"])],
+  [
+    "dead code canary",
+    () => mustRefuse(/neverImported/, "knip", [...knip, "--config", join(canary, "dead-code", "knip.json")]),
+  ],
   [
     "prettier",
-    () => mustPass("prettier", ["--check", "--log-level", "warn", "runner", "sdk-harness", "test", "*.json", "*.cjs"]),
+    () =>
+      mustPass("prettier", [
+        "--check",
+        "--log-level",
+        "warn",
+        "runner",
+        "sdk-harness",
+        "test",
+        "*.json",
+        "*.js",
+        "*.cjs",
+      ]),
   ],
   [
     "prettier canary",

@@ -77,3 +77,17 @@ for (const rule of rules) {
 test("the rules see the sources", (t) => {
   t.true(sources.length > 50, `only ${sources.length} files were found`);
 });
+
+test("NOTICE names every package that is needed to run", (t) => {
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Record<
+    string,
+    Record<string, string>
+  >;
+  const notice = readFileSync(join(root, "NOTICE"), "utf8");
+  const names = Object.keys({ ...dependencies, ...optionalDependencies });
+  t.true(names.length > 5);
+  t.deepEqual(
+    names.filter((name) => !notice.includes(name)),
+    [],
+  );
+});

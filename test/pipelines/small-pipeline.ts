@@ -10,7 +10,7 @@ import {
   WindowingStrategy,
 } from "../../proto/gen/beam_runner_api.ts";
 
-export const KV_CODER = "kv";
+const KV_CODER = "kv";
 
 export class SmallPipeline {
   readonly components: Components = {

@@ -22,7 +22,7 @@ export interface HarnessWire {
 }
 
 /** Everything arrives in the order in which it was sent, with the next microtask. */
-export const directWire: HarnessWire = { deliver: (_stream, _direction, arrive) => queueMicrotask(arrive) };
+const directWire: HarnessWire = { deliver: (_stream, _direction, arrive) => queueMicrotask(arrive) };
 
 export interface InProcessHarnessInit {
   readonly harnessId: string;

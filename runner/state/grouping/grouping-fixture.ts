@@ -77,7 +77,7 @@ export interface Element {
   readonly value: string;
 }
 
-export function lengthPrefixed(text: string): Buffer {
+function lengthPrefixed(text: string): Buffer {
   const content = Buffer.from(text);
   const prefix = Buffer.alloc(varintLength(content.length));
   writeVarint(prefix, 0, content.length);

@@ -35,7 +35,7 @@ export interface SnapshotHeader {
   readonly checkpointId: number;
 }
 
-export const SNAPSHOT_FORMAT_VERSION = 1;
+const SNAPSHOT_FORMAT_VERSION = 1;
 
 const MAGIC = Buffer.from("WEIRSNAP");
 const HEADER_BYTES = 25;
@@ -204,7 +204,7 @@ export async function* readSnapshotFile(
   }
 }
 
-/** The header of a file. @throws WeirError as `readSnapshotFile`. */
+/** The header of a file, for tests. @internal @throws WeirError as `readSnapshotFile`. */
 export async function readSnapshotHeader(path: string): Promise<SnapshotHeader> {
   const input = await SnapshotInput.open(path);
   try {

@@ -62,7 +62,7 @@ async function startCommand(
 }
 
 /** The words of a command. A path with blanks in it is one word when there is such a file. */
-export function splitCommand(command: string): readonly string[] {
+function splitCommand(command: string): readonly string[] {
   return existsSync(command) ? [command] : command.trim().split(/\s+/);
 }
 

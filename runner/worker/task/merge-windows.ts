@@ -66,7 +66,7 @@ export function createWindowMerger(init: WindowMergerInit): WindowMerger {
 }
 
 /** Parses one windowed KV<nonce, KV<Iterable<W>, Iterable<KV<W, Iterable<W>>>>>. */
-export function decodeMerged(bytes: Uint8Array, windowSkip: Skip): MergedWindow[] {
+function decodeMerged(bytes: Uint8Array, windowSkip: Skip): MergedWindow[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = EMPTY_NONCE_HEADER.length;
   const readWindow = (): Uint8Array => {

@@ -264,7 +264,7 @@ export class GroupStore {
   }
 }
 
-export function hashOf(id: Uint8Array, windowLength: number): number {
+function hashOf(id: Uint8Array, windowLength: number): number {
   return hashBytes(id, 0, windowLength, hashBytes(id, windowLength, id.length));
 }
 

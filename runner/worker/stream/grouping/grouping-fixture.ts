@@ -26,7 +26,7 @@ export interface Pane extends PaneInfo {
   readonly values: string[];
 }
 
-export function decodePanes(kind: WindowKind, chunks: readonly Chunk[]): Pane[] {
+function decodePanes(kind: WindowKind, chunks: readonly Chunk[]): Pane[] {
   const layout = new WindowedValueLayout(CODERS, `out-${kind}`);
   const header = newHeader();
   const panes: Pane[] = [];

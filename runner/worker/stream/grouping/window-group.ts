@@ -72,10 +72,6 @@ export class WindowGroup {
     this.trigger = trigger;
   }
 
-  get window(): Uint8Array {
-    return this.id.subarray(0, this.windowLength);
-  }
-
   get key(): Uint8Array {
     return this.id.subarray(this.windowLength);
   }

@@ -18,7 +18,7 @@ import type { StateTable } from "../../../state/state-rows.ts";
 import { type Timestamp, writeExactMs } from "../../../time/timestamp.ts";
 import { TaskSideInputs, type TaskSideInputsInit } from "./task-side-inputs.ts";
 
-export const ITERABLE = "beam:side_input:iterable:v1";
+const ITERABLE = "beam:side_input:iterable:v1";
 export const MULTIMAP = "beam:side_input:multimap:v1";
 
 const coder = (urn: string, ...components: string[]): CoderSpec => ({
@@ -41,7 +41,7 @@ const CODERS: Readonly<Record<string, CoderSpec>> = {
   ),
 };
 
-export function windowing(windowFn: Partial<WindowingSpec> = {}): WindowingSpec {
+function windowing(windowFn: Partial<WindowingSpec> = {}): WindowingSpec {
   return {
     windowFnUrn: GLOBAL_WINDOWS_URN,
     windowFnPayload: new Uint8Array(),
@@ -138,9 +138,9 @@ export interface Element {
 }
 
 export const interval = (start: number, end: number): Uint8Array => encodeIntervalWindow({ start, end });
-export const GLOBAL = new Uint8Array(0);
+const GLOBAL = new Uint8Array(0);
 
-export function text(value: string): Buffer {
+function text(value: string): Buffer {
   return Buffer.concat([Uint8Array.of(Buffer.byteLength(value)), Buffer.from(value)]);
 }
 

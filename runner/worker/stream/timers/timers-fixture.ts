@@ -89,7 +89,7 @@ export function timer(timerFamilyId: string, fire: number, overrides: Partial<Te
   return { family: timerFamilyId, key: "k", tag: "", window: 10, fire, hold: fire, ...overrides };
 }
 
-export function encodeTimer({ key, tag, window, fire, hold }: TestTimer, clear = false): Uint8Array {
+function encodeTimer({ key, tag, window, fire, hold }: TestTimer, clear = false): Uint8Array {
   const times = new Uint8Array(17);
   writeTimestamp(times, 0, fire as Timestamp);
   writeTimestamp(times, 8, hold as Timestamp);
@@ -99,7 +99,7 @@ export function encodeTimer({ key, tag, window, fire, hold }: TestTimer, clear =
   return Uint8Array.from(clear ? [...head, 1] : [...head, 0, ...times]);
 }
 
-export function decodeTimers(timerFamilyId: string, data: Uint8Array): TestTimer[] {
+function decodeTimers(timerFamilyId: string, data: Uint8Array): TestTimer[] {
   const bytes = Buffer.from(data);
   const timers: TestTimer[] = [];
   for (let at = 0; at < bytes.length;) {

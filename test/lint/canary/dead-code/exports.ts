@@ -1,0 +1,2 @@
+export const imported = 0;
+export const neverImported = 1;
