@@ -223,6 +223,8 @@ export class WorkerJob {
 
   #openStream(): StreamJob {
     const { description, limits, clock, log, channels, send, spillDirectory } = this.#init;
+    const isBatch =
+      !description.streaming && !description.graph.vertices.some(({ head }) => head.kind === "test-stream");
     return new StreamJob({
       jobId: description.jobId,
       channels,
@@ -238,8 +240,8 @@ export class WorkerJob {
         maxBundleElements: description.maxBundleElements,
         maxBundleTimeMs: description.maxBundleTimeMs,
         barriersBlock: description.barriersBlock,
-        firesTimersAtEnd:
-          !description.streaming && !description.graph.vertices.some(({ head }) => head.kind === "test-stream"),
+        firesTimersAtEnd: isBatch,
+        gathersInput: isBatch,
         limits,
         maxQueuedBytes: Math.min(MAX_QUEUED_BYTES, limits.bundleInputBytes),
         clock,

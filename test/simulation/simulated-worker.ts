@@ -100,6 +100,7 @@ export class SimulatedWorker {
         descriptorId: (vertexId) => vertexId,
         barriersBlock: true,
         firesTimersAtEnd: false,
+        gathersInput: false,
         truncateDescriptorId: (vertexId) => `${vertexId}/truncate`,
         windowMerger: () => undefined,
       },

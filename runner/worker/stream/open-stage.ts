@@ -6,6 +6,7 @@ import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.t
 import { createSideInputs, createSortedInput, createTimers, createUserState } from "./create-parts.ts";
 import { StableInput } from "./stable-input.ts";
 import { droppedInfo, STATEFUL_PAR_DO_DROPPED } from "./dropped-input.ts";
+import { InputGathering } from "./input-gathering.ts";
 import { LateInput } from "./late-input.ts";
 import { PagedValues } from "./paged-values.ts";
 import { PushedBackInput } from "./pushed-back-input.ts";
@@ -111,6 +112,16 @@ export function openStage(
       pagedValues:
         task.vertex.head.kind === "group-by-key" && task.vertex.head.stateBacked
           ? new PagedValues(graph.coders, stage.inputCoderId, limits)
+          : undefined,
+      gathering:
+        environment.gathersInput && stage.userStates.length > 0 && !stage.splittable
+          ? new InputGathering({
+              maxBytes: environment.maxQueuedBytes,
+              maxElements: environment.maxBundleElements,
+              maxMs: environment.maxBundleTimeMs,
+              clock,
+              wake: fromTask.wake,
+            })
           : undefined,
       limits: {
         maxBundleBytes: limits.bundleInputBytes,

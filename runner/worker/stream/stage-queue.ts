@@ -43,6 +43,8 @@ export class StageQueue {
   readonly #skip: Skip;
   #entries: Entry[] = [];
   #bytes = 0;
+  #elements = 0;
+  #marks = 0;
   #batches: Batch[] = [];
 
   /** @param skip over one element */
@@ -58,6 +60,15 @@ export class StageQueue {
     return this.#bytes;
   }
 
+  get elements(): number {
+    return this.#elements;
+  }
+
+  /** Whether a mark is anywhere in it. */
+  get hasMark(): boolean {
+    return this.#marks > 0;
+  }
+
   /** Of input that had waited and has not committed since; MAX_TIMESTAMP when there is none. */
   get releasedHold(): Timestamp {
     let least: Timestamp = MAX_TIMESTAMP;
@@ -71,17 +82,24 @@ export class StageQueue {
 
   data(chunk: Chunk): void {
     this.#entries.push({ kind: "data", chunk, released: false, raw: true });
-    this.#bytes += chunk.data.length;
+    this.#count(chunk, 1);
   }
 
   mark(mark: StageMark): void {
     this.#entries.push(mark);
+    this.#marks++;
+  }
+
+  #count(chunk: Chunk, sign: 1 | -1): void {
+    this.#bytes += sign * chunk.data.length;
+    this.#elements += sign * chunk.elementCount;
   }
 
   /** Takes the front, whatever it is. */
   shift(): void {
     const front = this.#entries.shift();
-    if (front?.kind === "data") this.#bytes -= front.chunk.data.length;
+    if (front?.kind === "data") this.#count(front.chunk, -1);
+    else if (front !== undefined) this.#marks--;
   }
 
   /** Puts input to the front that has waited. @param raw whether it still has to be looked at */
@@ -106,7 +124,7 @@ export class StageQueue {
   ): { readonly entries: readonly Entry[]; readonly batch: Batch | undefined } {
     let least: Timestamp = MAX_TIMESTAMP;
     for (const { chunk, hold } of input) {
-      this.#bytes += chunk.data.length;
+      this.#count(chunk, 1);
       if (hold < least) least = hold;
     }
     return {
@@ -131,7 +149,7 @@ export class StageQueue {
     for (; taken < this.#entries.length; taken++) {
       const entry = this.#entries[taken] as Entry;
       if (entry.kind !== "data" || elements >= limits.maxElements || bytes >= limits.maxBytes) break;
-      this.#bytes -= entry.chunk.data.length;
+      this.#count(entry.chunk, -1);
       const chunk = prepare === undefined || !entry.raw ? entry.chunk : prepare(entry.chunk, entry.released);
       if (chunk === undefined) {
         if (entry.released) releasedCount++;
@@ -142,7 +160,7 @@ export class StageQueue {
         const rest = tail[0];
         if (rest !== undefined) {
           this.#entries[taken] = { kind: "data", chunk: rest, released: entry.released, raw: false };
-          this.#bytes += rest.data.length;
+          this.#count(rest, 1);
           chunks.push(...head);
           break;
         }

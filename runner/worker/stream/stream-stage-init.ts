@@ -8,6 +8,7 @@ import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
 import type { Barrier } from "./channel-queue.ts";
 import type { Finalize } from "./finalizers.ts";
+import type { InputGathering } from "./input-gathering.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { LateInput } from "./late-input.ts";
 import type { PagedValues } from "./paged-values.ts";
@@ -40,6 +41,8 @@ export interface StreamStageInit {
   readonly firesTimersAtEnd: boolean;
   /** Where main input is groups that the SDK may read in pages. */
   readonly pagedValues: PagedValues | undefined;
+  /** Where input is to gather to large bundles. */
+  readonly gathering: InputGathering | undefined;
   readonly limits: {
     readonly maxBundleBytes: number;
     readonly maxBundleElements: number;

@@ -199,6 +199,7 @@ export class StreamStage {
         this.#firedWatermark = this.#stageTime;
         this.#expireWindows();
         if (this.#startTruncation()) return true;
+        if (this.#init.gathering?.waits(this.#queue) === true) break;
         work = this.#nextElements();
       }
       if (work !== undefined) {
@@ -208,8 +209,7 @@ export class StreamStage {
       const { front } = this.#queue;
       if (front === undefined) break;
       changed = true;
-      // Data that was at the front may have gone to the pushed-back input as a whole.
-      if (front.kind !== "watermark") continue;
+      if (front.kind !== "watermark") continue; // Data that was at the front may all have been pushed back.
       this.#queue.shift();
       if (front.timestamp > this.#inputWatermark) this.#inputWatermark = front.timestamp;
     }
@@ -330,9 +330,8 @@ export class StreamStage {
   }
 
   #onCommit(work: BundleWork, commit: BundleCommit, truncated: boolean): void {
-    const { timers } = this.#init;
     work.residuals?.commit();
-    if (timers !== undefined) for (const chunk of work.chunks) timers.noteInput(chunk);
+    for (const chunk of work.chunks) this.#init.timers?.noteInput(chunk);
     this.#addResiduals(commit.residuals, work.hold, truncated);
     this.#queue.committed(work.releasedCount);
     this.#init.onCommitted(commit.infos, commit.finalize);
@@ -395,6 +394,7 @@ export class StreamStage {
 
   close(): void {
     this.#forgetWake?.();
+    this.#init.gathering?.close();
     this.#running?.timer.abort();
   }
 }

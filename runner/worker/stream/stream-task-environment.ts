@@ -23,6 +23,8 @@ export interface StreamTaskEnvironment {
   readonly maxBundleTimeMs: number;
   /** Of a batch job: timers of processing time that are set at the end of all input are not waited for. */
   readonly firesTimersAtEnd: boolean;
+  /** Of a batch job: nobody waits for single results, so that input of stages with state may gather to large bundles. */
+  readonly gathersInput: boolean;
   readonly limits: Limits;
   /** Bytes of main input that a task takes out of its channels before its bundles have run. */
   readonly maxQueuedBytes: number;
