@@ -24,7 +24,7 @@ import { RestartStrategy } from "./restart-strategy.ts";
 import { type RestorePoint, savepointPoint } from "./restore-points.ts";
 import { StreamMetrics } from "./stream-metrics.ts";
 import { StreamTaskTable } from "./stream-task-table.ts";
-import { planStreaming, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import { planStreaming, stateSubtasks, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
 import { StuckWatermarks } from "./stuck-watermarks.ts";
 import { TestStreamDriver } from "./test-stream-driver.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
@@ -179,7 +179,14 @@ export class StreamingExecution implements Execution, WorkerListener {
     }
     this.#parallelism ??= streamingParallelism(graph, settings, workers.length);
     const restore = point === undefined ? {} : { restore: point.taskOf };
-    const plan = planStreaming({ graph, parallelism: this.#parallelism, workers, ...restore });
+    const parallelism = this.#parallelism;
+    const plan = planStreaming({
+      graph,
+      parallelism,
+      stateSubtasks: stateSubtasks(graph, settings, parallelism),
+      workers,
+      ...restore,
+    });
     const executionAttempt = ++this.#executionAttempt;
     this.#plan = plan;
     this.#phase = "running";

@@ -4,7 +4,7 @@ import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
 import type { Partitioner } from "../graph/execution-graph.ts";
 import { dataset, diamond, graphOf, runOf, vertex } from "./streaming-fixture.ts";
-import { NOTHING_RESTORED, planStreaming, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import { NOTHING_RESTORED, planStreaming, stateSubtasks, streamingParallelism, taskKey } from "./streaming-plan.ts";
 
 const workers = (count: number) =>
   Array.from({ length: count }, (_, index) => ({
@@ -64,6 +64,32 @@ test("a harness that the user runs gets one subtask unless more are asked for", 
   t.is(streamingParallelism(graph, runOf(graph, { environment_type: "PROCESS" }).settings, 4), 4);
   t.is(streamingParallelism(graph, runOf(graph, { environment_type: "LOOPBACK", parallelism: 3 }).settings, 4), 3);
   t.is(streamingParallelism(graph, runOf(graph, { parallelism: 9, max_parallelism: 5 }).settings, 4), 5);
+});
+
+test("in batch a vertex with state has more subtasks, unless it has side inputs or the user says how many", (t) => {
+  const graph = diamond();
+  t.is(stateSubtasks(graph, runOf(graph, { streaming: false }).settings, 2), 4);
+  t.is(stateSubtasks(graph, runOf(graph, { streaming: true }).settings, 2), 1);
+  t.is(stateSubtasks(graph, runOf(graph, { streaming: false, parallelism: 2 }).settings, 2), 1);
+  t.is(stateSubtasks(graph, runOf(graph, { streaming: false, max_parallelism: 5 }).settings, 2), 2);
+  t.is(stateSubtasks(graph, runOf(graph, { streaming: false, max_parallelism: 1 }).settings, 1), 1);
+
+  const stateful = (id: string, inputs: string[], sides: string[] = []) => {
+    const { stage, ...rest } = vertex(id, "read", inputs, sides);
+    return {
+      ...rest,
+      stage: { sideInputs: [], ...stage, userStates: [{ transformId: "t", localName: "s", protocolUrn: "" }] },
+    };
+  };
+  const withState = graphOf(
+    [vertex("a", "impulse", []), stateful("b", ["ab"]) as never, stateful("c", ["ac"], ["bc"]) as never],
+    [dataset("ab", "a", "hash"), dataset("ac", "a", "hash"), dataset("bc", "b", "broadcast")],
+  );
+  const plan = planStreaming({ graph: withState, parallelism: 1, stateSubtasks: 3, workers: workers(1) });
+  t.deepEqual(
+    plan.tasks.map(({ key }) => key as string),
+    ["a.0", "b.0", "b.1", "b.2", "c.0"],
+  );
 });
 
 test("both ends of a plan know the same channels, whatever the graph", (t) => {

@@ -20,6 +20,9 @@ import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
 import type { JobSettings } from "./job-settings.ts";
 
+/** More would take more memory, and the SDK's own work bounds them. */
+const OVERLAPPED_BUNDLES = 4;
+
 /** VERTEX.SUBTASK: names a task in all execution attempts of its job. */
 export type TaskKey = string & { readonly taskKey: true };
 
@@ -59,6 +62,8 @@ export interface StreamingPlanInit {
   readonly graph: ExecutionGraph;
   /** Of vertices that can run in parallel. */
   readonly parallelism: number;
+  /** So many times the subtasks for vertices with user state, and what `forward` joins them with; default: 1. */
+  readonly stateSubtasks?: number;
   /** At least one. Placement follows their order. */
   readonly workers: readonly PlanWorker[];
   /** What a task goes on from; default: from the beginning. */
@@ -76,6 +81,18 @@ export function streamingParallelism(graph: ExecutionGraph, settings: JobSetting
   return Math.max(1, Math.min(workerCount, limit));
 }
 
+/**
+ * Subtasks of a vertex with user state for each one of other vertices. An SDK waits for every answer about state, and
+ * a harness runs several bundles at once: a few of them overlap their waits. A batch job gets them unless the user has
+ * said how parallel it is; each subtask has an instance of the user's DoFns of its own, as elsewhere.
+ */
+export function stateSubtasks(graph: ExecutionGraph, settings: JobSettings, parallelism: number): number {
+  const isBatch = !settings.streaming && !graph.vertices.some(isTestStream);
+  if (!isBatch || settings.parallelism !== undefined) return 1;
+  const limit = settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM;
+  return Math.max(1, Math.min(OVERLAPPED_BUNDLES, Math.floor(limit / parallelism)));
+}
+
 /** True for a TestStream's vertex. */
 function isTestStream(vertex: VertexSpec): boolean {
   return vertex.head.kind === "test-stream";
@@ -84,7 +101,7 @@ function isTestStream(vertex: VertexSpec): boolean {
 export function planStreaming(init: StreamingPlanInit): StreamingPlan {
   const { graph, workers, restore = () => NOTHING_RESTORED } = init;
   assert(workers.length > 0, "tasks need a worker");
-  const parallelismOf = vertexParallelism(graph, init.parallelism);
+  const parallelismOf = vertexParallelism(graph, init.parallelism, init.stateSubtasks ?? 1);
   const edgesOf = outputEdges(graph, parallelismOf);
   const workerOf = (subtaskIndex: number) => present(workers[subtaskIndex % workers.length], "a worker");
   const tasks = graph.vertices.flatMap((vertex) => {
@@ -119,8 +136,12 @@ function inputsOf(vertex: VertexSpec): DatasetId[] {
   return [...new Set([...vertex.inputs, ...side])];
 }
 
-/** One subtask for a vertex that must not run in parallel, and for all that `forward` joins it with. */
-function vertexParallelism(graph: ExecutionGraph, parallelism: number): ReadonlyMap<VertexId, number> {
+/** One subtask for a vertex that must not run in parallel, more for one with state, and all that `forward` joins them with. */
+function vertexParallelism(
+  graph: ExecutionGraph,
+  parallelism: number,
+  stateSubtasks: number,
+): ReadonlyMap<VertexId, number> {
   const groupOf = new Map<VertexId, Set<VertexId>>(graph.vertices.map(({ id }) => [id, new Set([id])]));
   for (const vertex of graph.vertices) {
     for (const datasetId of inputsOf(vertex)) {
@@ -136,12 +157,20 @@ function vertexParallelism(graph: ExecutionGraph, parallelism: number): Readonly
     }
   }
   const single = new Set<Set<VertexId>>();
-  for (const vertex of graph.vertices)
-    if (vertex.singleton || vertex.head.kind === "impulse" || isTestStream(vertex))
-      single.add(present(groupOf.get(vertex.id), "the vertex's group"));
-  return new Map(
-    graph.vertices.map(({ id }) => [id, single.has(present(groupOf.get(id), "its group")) ? 1 : parallelism]),
-  );
+  const stateful = new Set<Set<VertexId>>();
+  const withSideInput = new Set<Set<VertexId>>();
+  for (const vertex of graph.vertices) {
+    const group = present(groupOf.get(vertex.id), "the vertex's group");
+    if (vertex.singleton || vertex.head.kind === "impulse" || isTestStream(vertex)) single.add(group);
+    if ((vertex.stage?.userStates.length ?? 0) > 0) stateful.add(group);
+    // Each subtask has its side inputs' content.
+    if ((vertex.stage?.sideInputs.length ?? 0) > 0) withSideInput.add(group);
+  }
+  const of = (group: Set<VertexId>): number => {
+    if (single.has(group)) return 1;
+    return stateful.has(group) && !withSideInput.has(group) ? parallelism * stateSubtasks : parallelism;
+  };
+  return new Map(graph.vertices.map(({ id }) => [id, of(present(groupOf.get(id), "its group"))]));
 }
 
 function outputEdges(

@@ -21,8 +21,8 @@ export interface InputGatheringInit {
 
 export class InputGathering {
   readonly #init: InputGatheringInit;
-  #deadlineMs: number | undefined;
-  #timer = new AbortController();
+  #timer: AbortController | undefined;
+  #isOver = false;
 
   constructor(init: InputGatheringInit) {
     this.#init = init;
@@ -30,24 +30,34 @@ export class InputGathering {
 
   /** Whether the input at the front should wait for more. Asked when a bundle could start. */
   waits(queue: Pick<StageQueue, "front" | "bytes" | "elements" | "hasMark">): boolean {
-    const { maxBytes, maxElements, maxMs, clock } = this.#init;
+    const { maxBytes, maxElements } = this.#init;
     const gathers =
       queue.front?.kind === "data" && !queue.hasMark && queue.bytes < maxBytes && queue.elements < maxElements;
-    if (gathers && this.#deadlineMs === undefined) this.#begin(clock.monotonicMs() + maxMs);
-    if (gathers && clock.monotonicMs() < (this.#deadlineMs ?? 0)) return true;
+    if (gathers && !this.#isOver) {
+      this.#begin();
+      return true;
+    }
     this.close();
     return false;
   }
 
-  #begin(deadlineMs: number): void {
-    this.#deadlineMs = deadlineMs;
+  #begin(): void {
+    if (this.#timer !== undefined) return;
     this.#timer = new AbortController();
-    this.#init.clock.sleep(this.#init.maxMs, this.#timer.signal).then(this.#init.wake, () => undefined);
+    const { clock, maxMs, wake } = this.#init;
+    clock.sleep(maxMs, this.#timer.signal).then(
+      () => {
+        this.#isOver = true;
+        wake();
+      },
+      () => undefined,
+    );
   }
 
   /** Ends the wait. Idempotent. */
   close(): void {
-    this.#timer.abort();
-    this.#deadlineMs = undefined;
+    this.#timer?.abort();
+    this.#timer = undefined;
+    this.#isOver = false;
   }
 }
