@@ -2,6 +2,9 @@
  * Bundles that asked for finalization: finalized once, when the first checkpoint whose barrier came after them is
  * complete; at once in jobs without checkpoints.
  *
+ * Invariant: one after the other, in the order in which the bundles committed. A source that commits its offset when
+ * its bundle is finalized would go back to an older one otherwise.
+ *
  * Source: bundle finalization of beam_fn_api.proto; best effort, at most once.
  */
 
@@ -16,16 +19,18 @@ export class Finalizers {
   /** Committed since the last barrier. */
   #open: Finalize[] = [];
   readonly #byCheckpoint = new Map<number, Finalize[]>();
-  readonly #running = new Set<Promise<void>>();
+  /** Those that wait for the one before them to be answered. */
+  #due: Finalize[] = [];
+  #running: Promise<void> | undefined;
   droppedCount = 0;
 
   constructor(checkpoints: boolean) {
     this.#checkpoints = checkpoints;
   }
 
-  /** Resolves when the finalizations that have begun are answered. */
+  /** Resolves when the finalizations that have become due are answered. */
   async settled(): Promise<void> {
-    await Promise.all(this.#running);
+    await this.#running;
   }
 
   add(finalize: Finalize): void {
@@ -54,7 +59,16 @@ export class Finalizers {
   }
 
   #run(finalize: Finalize): void {
-    const running = finalize().finally(() => this.#running.delete(running));
-    this.#running.add(running);
+    this.#due.push(finalize);
+    this.#running ??= this.#runDue();
+  }
+
+  async #runDue(): Promise<void> {
+    while (this.#due.length > 0) {
+      const due = this.#due;
+      this.#due = [];
+      for (const finalize of due) await finalize();
+    }
+    this.#running = undefined;
   }
 }
