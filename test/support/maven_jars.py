@@ -1,7 +1,8 @@
 """Jars of the real services that tests start: what `maven/NAME.xml` depends on, fetched once into .cache/jars.
 
 The folder's name has a checksum of the file, so that a changed one is fetched anew. Downloads are retried, bounded, and
-done by one process at a time. A machine without Java or Maven has none of these services: see `missing_tools`.
+done by one process at a time. `python maven_jars.py NAME...` fetches what is not there yet: tests do that before their
+own time begins. A machine without Java or Maven has none of these services.
 """
 import contextlib
 import fcntl
@@ -9,18 +10,13 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 
 from weir_server import REPOSITORY
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ATTEMPTS = 3
 ATTEMPT_SECONDS = 300
-
-
-def missing_tools():
-  """Why Java services cannot be had here, or None."""
-  missing = [tool for tool in ('java', 'mvn') if shutil.which(tool) is None]
-  return 'not on PATH: %s' % ', '.join(missing) if missing else None
 
 
 @contextlib.contextmanager
@@ -63,3 +59,8 @@ def _fetch(project, directory):
       reason = 'no end within %d s' % ATTEMPT_SECONDS
     print('Maven, attempt %d of %d: %s' % (attempt, ATTEMPTS, reason), flush=True)
   raise RuntimeError('The jars of %s could not be fetched: %s' % (os.path.basename(project), reason))
+
+
+if __name__ == '__main__':
+  for each in sys.argv[1:]:
+    class_path(each)

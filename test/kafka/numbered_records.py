@@ -1,0 +1,94 @@
+"""Input and expected output of kafka_counts.py.
+
+Record n has key n % KEY_COUNT and is the (n // KEY_COUNT + 1)-th of it. The records of a key are in one partition, so that
+what the pipeline writes does not depend on what is read first, and a second time it writes the same.
+"""
+import collections
+import threading
+
+import kafka_counts
+
+KEY_COUNT = 12
+
+
+def key_of(number):
+  return b'key-%d' % (number % KEY_COUNT)
+
+
+class Feed:
+  """Writes records to the topic `in`, a few at a time, until it is closed."""
+
+  def __init__(self, broker, partition_count, records_per_step=24, step_seconds=0.1):
+    self._broker = broker
+    self._partition_count = partition_count
+    self._records_per_step = records_per_step
+    self._step_seconds = step_seconds
+    self._failure = None
+    self.count = 0
+    self._stop = threading.Event()
+    self._thread = threading.Thread(target=self._run)
+    self._thread.start()
+
+  def _run(self):
+    try:
+      while not self._stop.wait(self._step_seconds):
+        self._put(self.count + self._records_per_step)
+    except BaseException as failure:  # pylint: disable=broad-except
+      self._failure = failure
+
+  def _put(self, end):
+    numbers = range(self.count, end)
+    self._broker.produce(
+        'in', [(number % KEY_COUNT % self._partition_count, key_of(number), b'%d %d' %
+                (number // KEY_COUNT + 1, number)) for number in numbers])
+    self.count = end
+
+  def finish(self, total):
+    """Ends it when at least `total` records are written. Returns how many are."""
+    self.close()
+    if self._failure is not None:
+      raise self._failure
+    if self.count < total:
+      self._put(total)
+    return self.count
+
+  def close(self):
+    """Idempotent."""
+    self._stop.set()
+    self._thread.join()
+
+
+def found(broker, topic):
+  """What was written by (key, first word of the value): the different values, each with how often."""
+  by_name = collections.defaultdict(collections.Counter)
+  for _, _, key, value in broker.read(topic):
+    by_name[key, int(value.split()[0])][value] += 1
+  return by_name
+
+
+def expected_counts(total):
+  """A count that is not its record's SEQ would mean that a record was lost in the state, or was counted twice."""
+  expected = {}
+  for number in range(total):
+    seq = number // KEY_COUNT + 1
+    expected[key_of(number), seq] = b'%d %d %d' % (seq, seq, seq * (seq + 1) // 2)
+  return expected
+
+
+def expected_windows(total):
+  counts = collections.Counter()
+  for number in range(total):
+    counts[key_of(number), number - number % kafka_counts.WINDOW_SECONDS] += 1
+  return {(key, start): b'%d %d' % (start, count) for (key, start), count in counts.items()}
+
+
+def compare(broker, topic, expected):
+  """Each expected value is there, and no other of its name. Returns how many were written more than once."""
+  by_name = found(broker, topic)
+  missing = sorted(set(expected) - set(by_name))
+  assert not missing, '%s: %d are missing, as %r' % (topic, len(missing), missing[:5])
+  unknown = sorted(set(by_name) - set(expected))
+  assert not unknown, '%s: %d should not be there, as %r' % (topic, len(unknown), unknown[:5])
+  wrong = {name: dict(values) for name, values in by_name.items() if set(values) != {expected[name]}}
+  assert not wrong, '%s: %d are wrong, as %r' % (topic, len(wrong), sorted(wrong.items())[:5])
+  return sum(sum(values.values()) - 1 for values in by_name.values())
