@@ -46,8 +46,9 @@ export interface ArtifactSpec {
 export interface EnvironmentSpec {
   readonly urn: string;
   readonly payload: Uint8Array;
-  readonly displayData: readonly string[];
   readonly capabilities: readonly string[];
+  /** URNs. */
+  readonly resourceHints: readonly string[];
   readonly dependencies: readonly ArtifactSpec[];
 }
 

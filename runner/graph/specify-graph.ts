@@ -151,7 +151,9 @@ class Specifier {
         const environment = this.#plan.environments.get(id);
         if (environment === undefined) return [];
         const { urn, payload, capabilities, dependencies } = environment;
-        return [[id, { urn, payload, displayData: [], capabilities, dependencies }]];
+        return [
+          [id, { urn, payload, capabilities, resourceHints: Object.keys(environment.resourceHints), dependencies }],
+        ];
       }),
     );
   }

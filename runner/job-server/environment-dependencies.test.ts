@@ -16,8 +16,8 @@ test("alternatives of an AnyOf environment are staged each, and the whole depend
   const docker = Environment.fromPartial({ urn: "beam:env:docker:v1", dependencies: [artifact("a")] });
   const payload = AnyOfEnvironmentPayload.encode({ environments: [process, docker] }).finish();
   const graph = graphWith({
-    any: { urn: "beam:env:anyof:v1", payload, displayData: [], capabilities: [], dependencies: [] },
-    plain: { urn: "beam:env:process:v1", payload, displayData: [], capabilities: [], dependencies: [artifact("c")] },
+    any: { urn: "beam:env:anyof:v1", payload, capabilities: [], resourceHints: [], dependencies: [] },
+    plain: { urn: "beam:env:process:v1", payload, capabilities: [], resourceHints: [], dependencies: [artifact("c")] },
   });
   const sets = dependencySets(graph.environments);
   t.deepEqual(

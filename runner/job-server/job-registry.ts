@@ -23,6 +23,7 @@ import { type JobSettings, jobSettings } from "./job-settings.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { type OptionValues, readOptions } from "./pipeline-options.ts";
+import { resourceHintSentences } from "./resource-hints.ts";
 
 export interface JobRegistryInit {
   readonly store: JobStore;
@@ -177,7 +178,8 @@ export class JobRegistry {
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
     store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph) });
     const job = new Job({ summary, store, clock, log });
-    for (const sentence of values.ineffective()) job.message("WARNING", sentence);
+    for (const sentence of [...values.ineffective(), ...resourceHintSentences(graph.environments)])
+      job.message("WARNING", sentence);
     const ended = job
       .run(executor, {
         jobId,

@@ -2,6 +2,7 @@
  * What of a job's pipeline options Weir acts on, in Weir's own types. Read from validated options: a wrong type or an
  * impossible value has been refused before.
  */
+import { userError } from "../base/errors.ts";
 import { checkStorageRoot } from "../storage/open-storage.ts";
 import { type CheckpointSettings, checkpointSettings } from "./checkpoint-settings.ts";
 import type { OptionValues } from "./pipeline-options.ts";
@@ -33,9 +34,16 @@ export interface JobSettings {
 
 /**
  * @param values options as `readOptions` returns them.
- * @throws WeirError naming an option whose value Weir cannot do yet
+ * @throws WeirError naming an option whose value Weir cannot do
  */
 export function jobSettings(values: OptionValues): JobSettings {
+  const executablePath = values.string("output_executable_path") ?? "";
+  if (executablePath !== "")
+    throw userError(
+      "INVALID_ARGUMENT",
+      `Pipeline option --output_executable_path (given: ${executablePath}) asks for a jar instead of a run, which Weir cannot make.`,
+      "Leave it out to run the pipeline.",
+    );
   const streaming = values.boolean("streaming");
   return {
     streaming,
@@ -46,7 +54,7 @@ export function jobSettings(values: OptionValues): JobSettings {
     sdkWorkerParallelism: values.integer("sdk_worker_parallelism") ?? 1,
     numberOfExecutionRetries: unlessNegative(values.integer("number_of_execution_retries")),
     executionRetryDelayMs: unlessNegative(values.integer("execution_retry_delay")),
-    environmentType: values.string("environment_type"),
+    environmentType: values.string("environment_type") ?? values.string("default_environment_type"),
     checkpointingMode: values.string("checkpointing_mode"),
     experiments: values.array("experiments"),
     checkpoints: checkpointSettings(values),

@@ -110,7 +110,13 @@ const CHECKPOINTS: readonly OptionSpec[] = [
 ];
 
 const STATE: readonly OptionSpec[] = [
-  option("not-yet", "state_backend", "STRING", undefined, "rocksdb or filesystem in Flink."),
+  option(
+    "not-applicable",
+    "state_backend",
+    "STRING",
+    undefined,
+    "rocksdb or filesystem in Flink. Weir keeps state in memory and beyond its budget in SQLite files.",
+  ),
   option("honoured", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
   option("not-applicable", "state_backend_factory", "STRING", undefined, "Java class of a Flink state backend."),
   option("honoured", "savepoint_path", "STRING", undefined, "Savepoint or retained checkpoint to start from."),
@@ -121,7 +127,13 @@ const STATE: readonly OptionSpec[] = [
     "false",
     "Savepoint state that the pipeline lacks is dropped.",
   ),
-  option("not-yet", "enable_stable_input_drain", "BOOLEAN", "false", "Drain also with stages that need stable input."),
+  option(
+    "not-applicable",
+    "enable_stable_input_drain",
+    "BOOLEAN",
+    "false",
+    "Drain also with stages that need stable input. Weir always does.",
+  ),
 ];
 
 const RESTART: readonly OptionSpec[] = [
@@ -198,7 +210,7 @@ const EXECUTION: readonly OptionSpec[] = [
   ),
   option("not-applicable", "use_data_stream_for_batch", "BOOLEAN", "false", "Flink's choice of API."),
   option("not-applicable", "force_slot_sharing_group", "BOOLEAN", "true", "Flink's slot sharing."),
-  option("not-applicable", "files_to_stage", "ARRAY", undefined, "Jars for a Flink cluster."),
+  option("client", "files_to_stage", "ARRAY", undefined, "Files that the SDK stages for its harnesses."),
   option("honoured", "streaming", "BOOLEAN", "false", "Run as a streaming job."),
 ];
 
@@ -206,8 +218,16 @@ const EXECUTION: readonly OptionSpec[] = [
 const SDK: readonly OptionSpec[] = [
   sdkOption("sdk_worker_parallelism", "INTEGER", "1", { minimum: 0, maximum: 1_024 }),
   sdkOption("environment_type", "STRING", undefined),
+  // Java's name of environment_type.
+  sdkOption("default_environment_type", "STRING", undefined),
   sdkOption("experiments", "ARRAY", undefined),
   sdkOption("job_name", "STRING", undefined),
+  sdkOption("output_executable_path", "STRING", undefined),
+  {
+    ...sdkOption("environment_cache_millis", "INTEGER", "0"),
+    effect: "not-applicable",
+    description: "A job's harnesses serve no other job and end with it.",
+  },
 ];
 
 /** All of them, in the order in which DescribePipelineOptions lists them. */

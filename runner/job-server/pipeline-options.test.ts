@@ -2,6 +2,7 @@ import test from "ava";
 import { jobSettings } from "./job-settings.ts";
 import { OPTION_TABLE } from "./option-table.ts";
 import { optionName, readOptions } from "./pipeline-options.ts";
+import { resourceHintSentences } from "./resource-hints.ts";
 
 /** name · type · default as Flink's own pages list them. */
 const FLINK_DEFAULTS = `
@@ -75,6 +76,82 @@ for (const [name, value, says] of [
 test("a flag whose default is true is reported when it turns something off, and only then", (t) => {
   t.deepEqual(readOptions({ "beam:option:operator_chaining:v1": true }).ineffective(), []);
   t.regex(readOptions({ "beam:option:operator_chaining:v1": false }).ineffective().join(), /--operator_chaining/);
+});
+
+/** What the stock Python client sends when a user sets nothing. */
+const PYTHON_DEFAULTS: Readonly<Record<string, unknown>> = {
+  update: false,
+  enable_streaming_engine: true,
+  dataflow_endpoint: "https://dataflow.googleapis.com",
+  flink_master: "[auto]",
+  flink_version: "2.2",
+  flink_submit_uber_jar: false,
+  spark_master_url: "local[4]",
+  spark_version: "3",
+  bootstrap_servers: "localhost:9092",
+  prism_log_level: "info",
+  prism_log_kind: "console",
+  direct_runner_use_stacked_bundle: true,
+  direct_num_workers: "1",
+  direct_running_mode: "in_memory",
+  direct_test_splits: {},
+  job_server_java_launcher: "java",
+  job_server_jvm_properties: [],
+  job_port: "0",
+  environment_cache_millis: "0",
+  resource_hints: [],
+  streaming: false,
+};
+
+const optionsOf = (values: Readonly<Record<string, unknown>>) =>
+  readOptions(Object.fromEntries(Object.entries(values).map(([name, value]) => [`beam:option:${name}:v1`, value])));
+
+test("a job that sets options of other runners is told so, in a sentence for each of them", (t) => {
+  t.deepEqual(optionsOf(PYTHON_DEFAULTS).ineffective(), []);
+  const said = optionsOf({
+    ...PYTHON_DEFAULTS,
+    num_workers: "3",
+    update: true,
+    direct_num_workers: "4",
+    direct_test_splits: { a: 1 },
+    prism_log_level: "debug",
+  }).ineffective();
+  t.is(said.length, 3);
+  t.regex(said[0] ?? "", /^--num_workers \(given: 3\), --update \(given: true\) are options of the Dataflow runner/);
+  t.regex(said[0] ?? "", /--parallelism.*--savepoint_path/);
+  t.regex(said[1] ?? "", /^--prism_log_level \(given: debug\) is an option of Prism and has no effect in Weir\.$/);
+  t.regex(
+    said[2] ?? "",
+    /direct_num_workers \(given: 4\), --direct_test_splits \(given: {"a":1}\) are .*direct runner/,
+  );
+});
+
+test("an environment that is to be kept for a later job is not, and the job is told", (t) => {
+  t.regex(
+    optionsOf({ environment_cache_millis: "5000" }).ineffective().join(),
+    /--environment_cache_millis.*no effect/,
+  );
+});
+
+test("a jar instead of a run is refused", (t) => {
+  t.throws(() => jobSettings(optionsOf({ output_executable_path: "/tmp/job.jar" })), {
+    message: /--output_executable_path.*a jar/,
+  });
+});
+
+test("LOOPBACK is known by the names that Python and Java give it", (t) => {
+  t.is(jobSettings(optionsOf({ environment_type: "LOOPBACK" })).environmentType, "LOOPBACK");
+  t.is(jobSettings(optionsOf({ defaultEnvironmentType: "LOOPBACK" })).environmentType, "LOOPBACK");
+});
+
+test("a job with resource hints is told that they change nothing", (t) => {
+  const environment = { urn: "beam:env:process:v1", payload: new Uint8Array(), capabilities: [], dependencies: [] };
+  const hinted = { ...environment, resourceHints: ["beam:resources:min_ram_bytes:v1", "my:hint"] };
+  t.deepEqual(resourceHintSentences({ a: { ...environment, resourceHints: [] } }), []);
+  t.regex(
+    resourceHintSentences({ a: hinted, b: hinted }).join(),
+    /^Resource hints \(min_ram_bytes, my:hint\) have no effect/,
+  );
 });
 
 test("options that nobody here knows are the SDK's business", (t) => {

@@ -3,10 +3,12 @@
  * options were set and have no effect, so that none is dropped silently.
  *
  * On the wire: Struct keys `beam:option:NAME:v1`; the Python client sends whole numbers as strings. Java's and
- * TypeScript's camelCase names count as their snake_case ones. Options that the table lacks are the SDK's business.
+ * TypeScript's camelCase names count as their snake_case ones. Options of other runners are told apart by a table of their
+ * own; all others are the SDK's or the pipeline's business.
  */
 import { WeirError } from "../base/errors.ts";
 import { OPTION_TABLE, type OptionSpec } from "./option-table.ts";
+import { OTHER_RUNNERS_OPTIONS, otherRunnersSentences } from "./other-runners-options.ts";
 
 export type OptionValue = string | number | boolean | readonly string[];
 
@@ -16,9 +18,12 @@ const OPTION_URN = /^beam:option:(.+):v1$/;
 /** Validated values of known options; what was not given is undefined, or the type's empty value. */
 export class OptionValues {
   readonly #values: ReadonlyMap<string, OptionValue>;
+  readonly #otherRunners: ReadonlyMap<string, string>;
 
-  constructor(values: ReadonlyMap<string, OptionValue>) {
+  /** @param otherRunners options of other runners that were set, with their values as text */
+  constructor(values: ReadonlyMap<string, OptionValue>, otherRunners: ReadonlyMap<string, string>) {
     this.#values = values;
+    this.#otherRunners = otherRunners;
   }
 
   integer(name: string): number | undefined {
@@ -40,7 +45,7 @@ export class OptionValues {
     return Array.isArray(value) ? (value as readonly string[]) : [];
   }
 
-  /** One sentence for each option that differs from its default and has no effect. */
+  /** One sentence for each option that differs from its default and has no effect, of other runners one for each. */
   ineffective(): string[] {
     const sentences: string[] = [];
     for (const [name, value] of this.#values) {
@@ -53,7 +58,7 @@ export class OptionValues {
         sentences.push(`${given} is accepted but has no effect in Weir. ${spec.description}`);
       }
     }
-    return sentences;
+    return [...sentences, ...otherRunnersSentences(this.#otherRunners)];
   }
 }
 
@@ -63,12 +68,23 @@ export class OptionValues {
  */
 export function readOptions(options: Readonly<Record<string, unknown>>): OptionValues {
   const values = new Map<string, OptionValue>();
+  const otherRunners = new Map<string, string>();
   for (const [key, value] of Object.entries(options)) {
-    const spec = SPECS.get(optionName(key));
-    if (spec === undefined || value === null || value === undefined) continue;
-    values.set(spec.name, readValue(spec, value));
+    if (value === null || value === undefined) continue;
+    const name = optionName(key);
+    const spec = SPECS.get(name);
+    if (spec !== undefined) values.set(spec.name, readValue(spec, value));
+    const other = OTHER_RUNNERS_OPTIONS.get(name);
+    const text = textOf(value);
+    if (other !== undefined && text !== (other.defaultValue ?? "")) otherRunners.set(name, text);
   }
-  return new OptionValues(values);
+  return new OptionValues(values, otherRunners);
+}
+
+/** "" for what holds nothing, as the empty lists and objects that some options have by default. */
+function textOf(value: NonNullable<unknown>): string {
+  if (typeof value === "string") return value;
+  return typeof value === "object" && Object.keys(value).length === 0 ? "" : JSON.stringify(value);
 }
 
 /** `beam:option:maxParallelism:v1` → `max_parallelism`. */

@@ -40,7 +40,7 @@ function openPool(
       payload: options.payload ?? new Uint8Array(),
       capabilities: [],
       dependencies: [],
-      displayData: [],
+      resourceHints: [],
     },
     pipelineOptions: {},
     endpoints: { control: "c:1", logging: "c:1", provision: "c:1", artifact: "c:1", status: "c:1" },

@@ -48,5 +48,5 @@ export function alternatives(environment: EnvironmentSpec, depth = 0): readonly 
 
 function specOf(nested: AnyOfEnvironmentPayload["environments"][number]): EnvironmentSpec {
   const { urn, payload, capabilities, dependencies } = nested;
-  return { urn, payload, capabilities, dependencies, displayData: [] };
+  return { urn, payload, capabilities, resourceHints: Object.keys(nested.resourceHints), dependencies };
 }

@@ -102,7 +102,7 @@ async function openRunner(files: Readonly<Record<string, Buffer>>, options: obje
     environment: {
       urn: "beam:env:process:v1",
       payload: ProcessPayload.encode({ os: "", arch: "", command: "weir boot python", env: {} }).finish(),
-      displayData: [],
+      resourceHints: [],
       capabilities: [],
       dependencies: [],
     },

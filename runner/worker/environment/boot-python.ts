@@ -118,6 +118,8 @@ async function prepare(flags: BootFlags): Promise<{ environment: PythonEnvironme
     report,
     onOutput: (line) => void writeSync(2, `${line}\n`),
   });
+  if (typeof optionOf(info.pipelineOptions ?? {}, "profiler_agent") === "string")
+    report("--profiler_agent has no effect: only the boot program of Beam's own containers starts one.");
   const options = JSON.stringify(info.pipelineOptions ?? {});
   const optionsFile =
     Buffer.byteLength(options) > OPTIONS_VARIABLE_LIMIT_BYTES
@@ -173,8 +175,12 @@ function descriptorText(url: string): string {
 }
 
 /** Options come with plain names, or as `beam:option:NAME:v1`. */
+function optionOf(options: Readonly<Record<string, unknown>>, name: string): unknown {
+  return options[`beam:option:${name}:v1`] ?? options[name];
+}
+
 function experimentsOf(options: Readonly<Record<string, unknown>>): readonly unknown[] {
-  const experiments = options["beam:option:experiments:v1"] ?? options["experiments"];
+  const experiments = optionOf(options, "experiments");
   return Array.isArray(experiments) ? experiments : [];
 }
 

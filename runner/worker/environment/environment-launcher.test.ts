@@ -42,7 +42,7 @@ function request(urn: string, payload: Uint8Array): HarnessStart {
   return {
     jobId: "job" as JobId,
     harnessId: "harness-1" as HarnessId,
-    environment: { urn, payload, displayData: [], capabilities: [], dependencies: [] },
+    environment: { urn, payload, capabilities: [], resourceHints: [], dependencies: [] },
     endpoints: { control: "c:1", logging: "l:2", provision: "p:3", artifact: "a:4", status: "s:5" },
     pipelineOptions: {},
     signal: new AbortController().signal,
