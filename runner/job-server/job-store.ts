@@ -212,7 +212,7 @@ export class JobStore {
     this.#database
       .prepare(
         `DELETE FROM jobs WHERE ordinal IN (
-           SELECT ordinal FROM jobs WHERE state IN ('DONE', 'FAILED', 'CANCELLED') ORDER BY ordinal DESC LIMIT -1 OFFSET ?)`,
+           SELECT ordinal FROM jobs WHERE state IN ('DONE', 'FAILED', 'CANCELLED', 'DRAINED') ORDER BY ordinal DESC LIMIT -1 OFFSET ?)`,
       )
       .run(keep);
   }

@@ -202,6 +202,7 @@ def check(run):
   total, keys = NUMBER_COUNT, recovery_counts.KEY_COUNT
   counts = run.counts()
   assert counts == {key: total // keys for key in range(keys)}, 'counts in state: %r' % counts
+  assert run.lines('committed') == [[str(total)]], 'the counter: %r of %d' % (run.lines('committed'), total)
   window = recovery_counts.WINDOW_SECONDS
   pairs = [(start, key) for start in range(0, total, window) for key in range(keys)]
   same({(start, key, window // keys) for start, key in pairs}, run, 'windows')

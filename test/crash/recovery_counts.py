@@ -3,7 +3,7 @@
 Imported by the harness too (PYTHONPATH). In `directory`, each count is appended to `state` (key, count), each sum that
 a timer wrote to `timers` (window, key, sum) and each pane to `windows` (window, key, count); all are seen again when
 the job goes back to a checkpoint, with the same numbers. `positions` has in order where sources began (S shard
-position) and up to where they were finalized (F shard position). Slow until there is a file `finish`. Each process that
+position) and up to where they were finalized (F shard position), and `committed` what the counter of elements said at the end. Slow until there is a file `finish`. Each process that
 ran it leaves `harness-PID`.
 """
 import os
@@ -12,6 +12,7 @@ import sys
 import apache_beam as beam
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import CombiningValueStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
@@ -77,12 +78,14 @@ class CountInState(beam.DoFn):
 
   def __init__(self, directory):
     self._directory = directory
+    self._counted = Metrics.counter('recovery', 'counted')
 
   def setup(self):
     append(self._directory, 'harness-%d' % os.getpid(), '')
 
   def process(self, element, count=beam.DoFn.StateParam(COUNT)):
     count.add(1)
+    self._counted.inc()
     append(self._directory, 'state', '%d %d' % (element[0], count.read()))
     yield element
 
@@ -130,6 +133,8 @@ def main(directory, number_count, arguments):
         | beam.WindowInto(FixedWindows(WINDOW_SECONDS)))
     _ = counted | beam.ParDo(SumByTimer(directory))
     _ = counted | beam.GroupByKey() | beam.ParDo(WritePane(directory))
+  found = pipeline.result.metrics().query(MetricsFilter().with_name('counted'))['counters']
+  append(directory, 'committed', str(sum(metric.committed for metric in found)))
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@
  * Rows of keys go by key group. Of rows of no key, table by table:
  *   task          all of them; TaskMarks takes the least of each mark
  *   residuals     divided: in the order of their keys, in turn
+ *   metrics       divided likewise; another job's are left behind
  *   pushed-back, stable-input   divided likewise, or, where a key's input must meet its state, element by element
  *   side-inputs   those of one former subtask, which had all of them: the one whose main watermark is the least, since
  *                 others may have dropped windows that it still needs
@@ -42,7 +43,8 @@ export function snapshotFiles(files: readonly SnapshotFile[]): SnapshotFileInfo[
   return files.map(({ path, byteLength, sha256 }) => ({ path, byteLength: Number(byteLength), sha256 }));
 }
 
-const DIVIDED = "residuals";
+const METRICS = "metrics";
+const DIVIDED = ["residuals", METRICS];
 const WAITING_INPUT = ["pushed-back", "stable-input"];
 const SHARED = "side-inputs";
 const LEAST = "grouping";
@@ -64,7 +66,7 @@ export async function restoreFormer(
   }
   gathered.finish();
   if (formerParallelism === parallelism) return;
-  divideInTurn(rows, DIVIDED, subtaskIndex, parallelism);
+  for (const table of DIVIDED) divideInTurn(rows, table, subtaskIndex, parallelism);
   for (const table of WAITING_INPUT)
     if (keyedInput === undefined) divideInTurn(rows, table, subtaskIndex, parallelism);
     else divideByKey(rows, table, deployment, keyedInput);
@@ -106,6 +108,7 @@ class GatheredRows implements RestoredRows {
   }
 
   restoreRow(formerTable: string, formerKey: string, value: Uint8Array | undefined): void {
+    if (formerTable === METRICS && this.#renamed.size > 0) return;
     const table = this.#tableOf(formerTable);
     const key = table === "timers" ? this.#timerKeyOf(formerKey) : formerKey;
     if (!key.startsWith(NO_KEY_GROUP) || !this.#isDivided) {
@@ -119,7 +122,7 @@ class GatheredRows implements RestoredRows {
       return;
     }
     if (table === MARKS && key.endsWith("\nmain") && value !== undefined) this.#mainMark = float64Of(value);
-    if (table !== MARKS && table !== DIVIDED && !WAITING_INPUT.includes(table))
+    if (table !== MARKS && !DIVIDED.includes(table) && !WAITING_INPUT.includes(table))
       throw new WeirError({
         code: "FAILED_PRECONDITION",
         domain: "user",

@@ -263,14 +263,13 @@ export class StreamJob {
   #report(task: StreamTask, vertexId: string, subtaskIndex: number, state: StreamTaskChange_State): void {
     const { jobId, send } = this.#init;
     const executionAttempt = this.#attempt;
-    const committed = task.committed.encoded();
     send({
       $case: "metrics",
       value: {
         jobId,
         taskAttemptId: `${vertexId}.${subtaskIndex}.${executionAttempt}`,
-        committed,
-        attempted: committed,
+        committed: task.metrics.committed(),
+        attempted: task.metrics.attempted(),
       },
     });
     const { status } = task;

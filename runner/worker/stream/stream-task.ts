@@ -9,12 +9,12 @@
  */
 import type { SnapshotFile } from "../../../proto/gen/worker.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
-import { MonitoringInfoSet } from "../../base/monitoring-infos.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { IMPULSE_ELEMENT } from "../task/impulse.ts";
 import { BarrierTimes } from "./barrier-times.ts";
 import type { Barrier } from "./channel-queue.ts";
+import { CommittedMetrics } from "./committed-metrics.ts";
 import { droppedInfo } from "./dropped-input.ts";
 import { type Finalize, Finalizers } from "./finalizers.ts";
 import { type GateEvent, InputGate } from "./input-gate.ts";
@@ -44,8 +44,7 @@ export class StreamTask {
   readonly #finalizers: Finalizers;
   readonly #marks: TaskMarks;
   readonly #abort = new AbortController();
-  /** Of committed bundles. */
-  readonly committed = new MonitoringInfoSet();
+  readonly metrics: CommittedMetrics;
   #barrierInside = false;
   readonly #barrierTimes: BarrierTimes;
   #scheduled = false;
@@ -65,6 +64,7 @@ export class StreamTask {
     const { vertex } = task;
     const { rows, graph } = environment;
     this.#marks = new TaskMarks(rows.table("task"), task.subtaskIndex);
+    this.metrics = new CommittedMetrics(rows.table("metrics"), task.subtaskIndex);
     this.#impulsed = this.#marks.get("impulse") === MAX_TIMESTAMP;
     this.#outputWatermark = this.#marks.get("output") ?? MIN_TIMESTAMP;
     const wake = () => this.wake();
@@ -120,7 +120,7 @@ export class StreamTask {
         watermark: this.#marks.get("main") ?? MIN_TIMESTAMP,
         data: (chunk) => this.#forward(chunk),
         mark: (timestamp) => this.#forwardWatermark(timestamp),
-        onDropped: (counter, count) => this.committed.merge(droppedInfo(groupingId, counter, count)),
+        onDropped: (counter, count) => this.metrics.merge(droppedInfo(groupingId, counter, count)),
         wake,
         onFailure: (failure) => this.#fail(failure),
         signal: this.#abort.signal,
@@ -346,7 +346,7 @@ export class StreamTask {
 
   #onCommitted(infos: readonly MonitoringInfo[], finalize: Finalize | undefined): void {
     this.#activity++;
-    for (const info of infos) this.committed.merge(info);
+    for (const info of infos) this.metrics.merge(info);
     if (finalize !== undefined) this.#finalizers.add(finalize);
   }
 
@@ -360,6 +360,7 @@ export class StreamTask {
     if (this.#impulsed) this.#marks.set("impulse", MAX_TIMESTAMP);
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);
     this.#grouping?.flush();
+    this.metrics.flush();
     this.#finalizers.barrier(checkpointId);
     const times = this.#barrierTimes.frozen();
     const written = this.#environment.snapshot(checkpointId);

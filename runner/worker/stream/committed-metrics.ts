@@ -1,0 +1,59 @@
+/**
+ * The metrics of a task's committed bundles. They are part of its snapshot: a restored task goes on counting where its
+ * snapshot stood, so that what is committed never falls back and counts nothing twice.
+ *
+ * One row of the table `metrics` for each subtask: a TaskMetrics message. When rows of several former subtasks come
+ * together in one, they add up; each former row goes to one subtask.
+ */
+import { TaskMetrics } from "../../../proto/gen/worker.ts";
+import { type MonitoringInfo, MonitoringInfoSet } from "../../base/monitoring-infos.ts";
+import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
+
+export class CommittedMetrics {
+  readonly #table: StateTable;
+  readonly #key: string;
+  /** Of the snapshot that the task was restored from. */
+  readonly #restored = new MonitoringInfoSet();
+  /** Since this execution attempt began. */
+  readonly #own = new MonitoringInfoSet();
+  #isDirty = false;
+
+  constructor(table: StateTable, subtaskIndex: number) {
+    this.#table = table;
+    this.#key = `${NO_KEY_GROUP}${subtaskIndex}`;
+    const others: string[] = [];
+    for (const [key, row] of table.entries()) {
+      if (key !== this.#key) others.push(key);
+      for (const info of TaskMetrics.decode(row).committed) this.#restored.mergeEncoded(info);
+    }
+    for (const key of others) table.delete(key);
+    this.#isDirty = others.length > 0;
+  }
+
+  merge(info: MonitoringInfo): void {
+    this.#own.merge(info);
+    this.#isDirty = true;
+  }
+
+  /** Encoded infos of this execution attempt alone. */
+  attempted(): Uint8Array[] {
+    return this.#own.encoded();
+  }
+
+  /** Encoded infos of everything that is committed. */
+  committed(): Uint8Array[] {
+    if (this.#restored.size === 0) return this.#own.encoded();
+    const sum = new MonitoringInfoSet();
+    sum.mergeAll(this.#restored);
+    sum.mergeAll(this.#own);
+    return sum.encoded();
+  }
+
+  /** Before the rows are frozen: brings the row up to date. */
+  flush(): void {
+    if (!this.#isDirty) return;
+    this.#isDirty = false;
+    const row = TaskMetrics.encode(TaskMetrics.fromPartial({ committed: this.committed() })).finish();
+    this.#table.put(this.#key, row.slice());
+  }
+}
