@@ -1,6 +1,7 @@
 /**
- * `make test`: lint, the ava tests, then Beam's own suites, as CI runs them. All of them run even when one has failed,
- * and the last line is `N passed, N failed`, the sum of ava and conformance tests (a lint that fails counts as one).
+ * `make test`: lint, the ava tests, then Beam's own suites, as CI runs them. Servers that the tests need are installed
+ * meanwhile, where a machine can. All of them run even when one has failed, and the last line is `N passed, N failed`,
+ * the sum of ava and conformance tests (a lint that fails counts as one).
  */
 import { spawn } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
@@ -68,6 +69,8 @@ async function conformance(): Promise<Counts> {
   }
 }
 
+/** Slow ones are there when the tests come to them; what fails here fails there, and says so. */
+const tools = run(join(root, "node_modules", ".bin", "node"), ["test/support/install-tools.ts"]);
 let passed = 0;
 let failed = 0;
 for (const part of [lint, ava, conformance]) {
@@ -75,5 +78,6 @@ for (const part of [lint, ava, conformance]) {
   passed += counts.passed;
   failed += counts.failed;
 }
+await tools;
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

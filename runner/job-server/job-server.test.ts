@@ -271,11 +271,15 @@ test("checkpoints that cannot be stored where they are wanted are refused when t
   const { client } = await openServer(t);
   const options = { "beam:option:checkpointing_interval:v1": "1000" };
   const to = (path: string) => prepare(client, { ...options, "beam:option:state_backend_storage_path:v1": path });
-  const failure = await t.throwsAsync(to("gs://bucket/x"));
-  t.regex(failure?.message ?? "", /--state_backend_storage_path.*gs:/);
+  const failure = await t.throwsAsync(to("ftp://host/x"));
+  t.regex(failure?.message ?? "", /--state_backend_storage_path.*ftp:/);
   await t.throwsAsync(to("relative/path"), { message: /absolute/ });
   await t.throwsAsync(to("s3:///x"), { message: /bucket/ });
   await t.notThrowsAsync(to("s3://bucket/x"));
+  await t.throwsAsync(to("gs://"), { message: /bucket/ });
+  await t.notThrowsAsync(to("gs://bucket/x"));
+  await t.throwsAsync(to("hdfs:///x"), { message: /--state_backend_storage_path.*NameNode.*HADOOP_CONF_DIR/ });
+  await t.notThrowsAsync(to("hdfs://namenode:8020/x"));
   await t.notThrowsAsync(to("file:///tmp/x"));
 });
 

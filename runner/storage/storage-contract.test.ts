@@ -1,22 +1,23 @@
 /**
- * What Weir expects of every storage, on each of them: a local directory, and S3 as versitygw and moto serve it. A
- * server runs if it is on the machine: `versitygw` on the PATH or in WEIR_VERSITYGW, `moto_server` likewise in WEIR_MOTO.
+ * What Weir expects of every storage, on each of them: a local directory, and stores as real servers serve them, which
+ * the test installs and starts (test/support). What a machine cannot install is skipped, with the reason.
  */
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { findServer, STORAGE_SERVERS, type StorageServerKind } from "../../test/support/storage-servers.ts";
 import { type CheckpointStorage, locationIn } from "./checkpoint-storage.ts";
+import { GcsStorage } from "./gcs-storage.ts";
+import { HdfsStorage } from "./hdfs-storage.ts";
 import { LocalStorage } from "./local-storage.ts";
-import { systemClock } from "../base/clock.ts";
 import { RetryingStorage } from "./retrying-storage.ts";
 import { S3Storage } from "./s3-storage.ts";
 
+/** More than two parts of a multipart upload, and not whole ones. */
 const BIG_BYTES = 20 * 1024 * 1024 + 1;
+const LITTLE_PATIENCE = { attempts: 2, firstDelayMs: 50, maxDelayMs: 50 };
+const INSTALL_LIMIT_MS = 900_000;
 
 async function contract(t: ExecutionContext, storage: CheckpointStorage, root: string, local: string): Promise<void> {
   const state = locationIn(root, "job", "state");
@@ -74,90 +75,39 @@ test.serial("a local directory", async (t) => {
   await contract(t, new LocalStorage(), join(path, "store"), path);
 });
 
-const VERSITYGW = process.env["WEIR_VERSITYGW"] ?? "versitygw";
-const MOTO = process.env["WEIR_MOTO"] ?? "moto_server";
+/** A storage that knows nothing of the servers of other tests. */
+const STORES: readonly (readonly [StorageServerKind, () => CheckpointStorage])[] = [
+  [STORAGE_SERVERS.versitygw, () => new S3Storage()],
+  [STORAGE_SERVERS.moto, () => new S3Storage()],
+  [STORAGE_SERVERS.gcs, () => new GcsStorage()],
+  [STORAGE_SERVERS.hdfs, () => new HdfsStorage()],
+];
 
-testWith(VERSITYGW)("S3 as versitygw serves it, stopped and started again", async (t) => {
-  const path = await temporary(t);
-  const port = await freePort();
-  await mkdir(join(path, "data", "bucket"), { recursive: true });
-  await mkdir(join(path, "meta"));
-  const args = ["--port", `127.0.0.1:${port}`, "posix", "--sidecar", join(path, "meta"), join(path, "data")];
-  const first = await start(t, VERSITYGW, args, port);
-  await contract(t, s3At(port), "s3://bucket/folder", path);
-  await t.throwsAsync(s3At(port).open("s3://nobucket/x"), { code: "NOT_FOUND", message: /nobucket/ });
+for (const [kind, newStorage] of STORES) {
+  const { missing } = kind.tool;
+  const declare = missing === undefined ? test.serial : test.serial.skip;
+  declare(`${kind.name}, stopped and started again${missing === undefined ? "" : ` (${missing})`}`, async (t) => {
+    t.timeout(INSTALL_LIMIT_MS);
+    await kind.tool.install();
+    const path = await temporary(t);
+    await mkdir(join(path, "server"));
+    const server = await kind.start(t, join(path, "server"));
+    findServer(t, server);
+    const storage = new RetryingStorage(newStorage(), LITTLE_PATIENCE);
+    await contract(t, storage, server.root, path);
 
-  await stop(first);
-  const unreachable = s3At(port);
-  const name = "s3://bucket/later";
-  await t.throwsAsync(unreachable.create(name, Buffer.from("a")), { code: "UNAVAILABLE", message: /bucket\/later/ });
-  await start(t, VERSITYGW, args, port);
-  await unreachable.create(name, Buffer.from("a"));
-  t.is(await unreachable.size(name), 1);
-});
-
-testWith(MOTO)("S3 as moto serves it", async (t) => {
-  const path = await temporary(t);
-  const port = await freePort();
-  await start(t, MOTO, ["-H", "127.0.0.1", "-p", String(port)], port);
-  t.true((await fetch(`http://127.0.0.1:${port}/bucket`, { method: "PUT" })).ok);
-  await contract(t, s3At(port), "s3://bucket/folder", path);
-});
-
-function s3At(port: number): CheckpointStorage {
-  process.env["AWS_ENDPOINT_URL"] = `http://127.0.0.1:${port}`;
-  process.env["AWS_ACCESS_KEY_ID"] = "user";
-  process.env["AWS_SECRET_ACCESS_KEY"] = "password";
-  delete process.env["AWS_REGION"];
-  return new RetryingStorage(new S3Storage(), { attempts: 2, firstDelayMs: 50, maxDelayMs: 50 });
-}
-
-/** Shown as skipped where the server is not installed. */
-function testWith(command: string): (title: string, run: (t: ExecutionContext) => Promise<void>) => void {
-  return isThere(command) ? test.serial : test.serial.skip;
-}
-
-function isThere(command: string): boolean {
-  try {
-    execFileSync("sh", ["-c", 'command -v "$0"', command], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-async function start(t: ExecutionContext, command: string, args: string[], port: number): Promise<ChildProcess> {
-  const env = { ...process.env, ROOT_ACCESS_KEY: "user", ROOT_SECRET_KEY: "password" };
-  const child = spawn(command, args, { env, stdio: "ignore" });
-  t.teardown(() => stop(child));
-  for (let attempt = 0; attempt < 300; attempt++) {
-    if (await answers(port)) return child;
-    await systemClock.sleep(100);
-  }
-  throw new Error(`${command} does not listen on port ${port}`);
-}
-
-async function answers(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  return new Promise((resolve) => {
-    socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
-  }).then((is) => {
-    socket.destroy();
-    return is === true;
+    const location = locationIn(server.root, "later");
+    const big = locationIn(server.root, "big");
+    await server.stop();
+    const failure = { code: "UNAVAILABLE", message: new RegExp(location) };
+    await t.throwsAsync(storage.create(location, Buffer.from("a")), failure);
+    await t.throwsAsync(storage.read(location), failure);
+    await t.throwsAsync(storage.upload(big, join(path, "big")), { code: "UNAVAILABLE" });
+    await server.start();
+    await storage.open(server.root);
+    await storage.create(location, Buffer.from("a"));
+    await storage.upload(big, join(path, "big"));
+    t.is(await storage.size(location), 1);
+    t.is(await storage.size(big), BIG_BYTES);
   });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill("SIGKILL");
-  await once(child, "exit");
 }

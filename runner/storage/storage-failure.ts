@@ -18,7 +18,7 @@ export function storageFailure({ what, location, code, reason, hints, cause }: S
   return new WeirError({
     code,
     domain: "external",
-    message: `Cannot ${what} ${location}: ${reason.replace(/\.$/, "")}.`,
+    message: `Cannot ${what} ${location}: ${reason.trim().replace(/\.$/, "")}.`,
     ...(hint === undefined ? {} : { hint }),
     retry: code === "UNAVAILABLE",
     cause,
