@@ -70,7 +70,7 @@ async function conformance(): Promise<Counts> {
 }
 
 /** Slow ones are there when the tests come to them; what fails here fails there, and says so. */
-const tools = run(join(root, "node_modules", ".bin", "node"), ["test/support/install-tools.ts"]);
+const tools = run(join(root, "node_modules", ".bin", "node"), ["test/support/install-tools-main.ts"]);
 let passed = 0;
 let failed = 0;
 for (const part of [lint, ava, conformance]) {

@@ -1,29 +1,28 @@
 /**
- * Programs that tests need and that are no packages of npm: built by Go, installed by pip, or fetched by Maven into
- * .cache/tools (or WEIR_TOOLS_CACHE), each at one version, once. What a machine cannot install, since it lacks Go or
- * Maven, is `missing`, with the reason; an installation that fails is an error.
+ * Programs that tests need and that are no packages of npm: built by Go or installed by pip into .cache/tools (or
+ * WEIR_TOOLS_CACHE), each at one version, once; jars are maven_jars.py's. What a machine cannot install, since it lacks
+ * Go, Java or Maven, is `missing`, with the reason; an installation that fails is an error.
  *
  * Invariants: a tool's folder is complete or not there; of several processes that want the same tool one installs it.
  */
-import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { systemClock } from "../../runner/base/clock.ts";
-import { root, runToEnd } from "./weir-server.ts";
+import { root, runPython, runToEnd } from "./weir-server.ts";
 
 export interface CachedTool {
   /** Of its folder; a version in it makes another one of it. */
   readonly name: string;
   /** Why it cannot be installed here. */
   readonly missing: string | undefined;
-  /** Installs it, if need be. @returns its folder. */
+  /** Installs it, if need be. @returns its folder; of jars the class path. */
   install(): Promise<string>;
 }
 
 interface Installation {
   readonly name: string;
-  /** Commands that have to run, with an argument that makes them end. */
-  readonly needs: readonly (readonly [command: string, argument: string])[];
+  readonly needs: string;
   /** Command lines that make it, in turn. */
   readonly commands: (folder: string) => readonly (readonly [command: string, ...args: string[]])[];
   readonly environment?: (folder: string) => Readonly<Record<string, string>>;
@@ -38,7 +37,7 @@ const LOCK_POLL_MS = 250;
 export function goTool(name: string, path: string, version: string): CachedTool {
   return cachedTool({
     name: `${name}-${version}`,
-    needs: [["go", "version"]],
+    needs: "go",
     commands: () => [["go", "install", `${path}@${version}`]],
     environment: (folder) => ({ GOBIN: folder }),
   });
@@ -48,7 +47,7 @@ export function goTool(name: string, path: string, version: string): CachedTool 
 export function pythonTool(name: string, requirements: readonly string[]): CachedTool {
   return cachedTool({
     name,
-    needs: [["python3", "--version"]],
+    needs: "python3",
     commands: (folder) => [
       ["python3", "-m", "venv", folder],
       [
@@ -64,26 +63,31 @@ export function pythonTool(name: string, requirements: readonly string[]): Cache
   });
 }
 
-/** By Maven: the folder has the jars of a pom.xml of the repository. */
-export function mavenJars(name: string, pom: string): CachedTool {
-  return cachedTool({
-    name,
-    needs: [
-      ["java", "-version"],
-      ["mvn", "--version"],
-    ],
-    commands: (folder) => [
-      ["mvn", "-q", "-B", "-f", join(root, pom), "dependency:copy-dependencies", `-DoutputDirectory=${folder}`],
-    ],
-  });
+/** By Maven: what test/support/maven/NAME.xml depends on. */
+export function mavenJars(name: string): CachedTool {
+  return {
+    name: `jars of ${name}`,
+    missing: missingCommands("java", "mvn"),
+    install: async () => {
+      const { code, stdout, stderr } = await runPython("test/support/maven_jars.py", [name], COMMAND_LIMIT_MS);
+      if (code !== 0) throw new Error(`jars of ${name}: ${stdout}\n${stderr}`);
+      return stdout.trim().split("\n").at(-1) ?? "";
+    },
+  };
+}
+
+/** @returns which of them are not on the PATH, in words; undefined when all are */
+export function missingCommands(...commands: readonly string[]): string | undefined {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  const absent = commands.filter((command) => !folders.some((folder) => existsSync(join(folder, command))));
+  return absent.length === 0 ? undefined : `not on the PATH: ${absent.join(", ")}`;
 }
 
 function cachedTool({ name, needs, commands, environment = () => ({}) }: Installation): CachedTool {
   const folder = join(process.env["WEIR_TOOLS_CACHE"] ?? join(root, ".cache", "tools"), name);
-  const absent = needs.find(([command, argument]) => !runs(command, argument));
   return {
     name,
-    missing: absent === undefined ? undefined : `${absent[0]} does not run here`,
+    missing: missingCommands(needs),
     install: async () => {
       if (await isThere(folder)) return folder;
       await mkdir(dirname(folder), { recursive: true });
@@ -130,15 +134,6 @@ async function isThere(folder: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function runs(command: string, argument: string): boolean {
-  try {
-    execFileSync(command, [argument], { stdio: "ignore", cwd: root });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** @returns what gives it free again. A lock of a process that has died is taken over. */

@@ -2,16 +2,13 @@
  * Tests that start services in Java, whose jars Maven fetches (maven_jars.py). Where one of the two is missing they are
  * skipped, and the reason is in their titles.
  */
-import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { missingCommands } from "./cached-tools.ts";
 import { runPython } from "./weir-server.ts";
 
 const DOWNLOAD_LIMIT_MS = 900_000;
 
-const missing = ["java", "mvn"].filter(
-  (tool) => !(process.env.PATH ?? "").split(delimiter).some((folder) => existsSync(join(folder, tool))),
-);
+const missing = missingCommands("java", "mvn");
 
 /**
  * @param jars names of files in test/support/maven; their jars are there when the test begins
@@ -23,8 +20,8 @@ export function javaTest(
   limitMs: number,
   implementation: (t: ExecutionContext) => Promise<void>,
 ): void {
-  if (missing.length > 0) {
-    test.serial.skip(`${title} (skipped: not on PATH: ${missing.join(", ")})`, implementation);
+  if (missing !== undefined) {
+    test.serial.skip(`${title} (skipped: ${missing})`, implementation);
     return;
   }
   test.serial(title, async (t) => {

@@ -1,8 +1,8 @@
 """Jars of the real services that tests start: what `maven/NAME.xml` depends on, fetched once into .cache/jars.
 
 The folder's name has a checksum of the file, so that a changed one is fetched anew. Downloads are retried, bounded, and
-done by one process at a time. `python maven_jars.py NAME...` fetches what is not there yet: tests do that before their
-own time begins. A machine without Java or Maven has none of these services.
+done by one process at a time. `python maven_jars.py NAME...` fetches what is not there yet, and prints the class paths:
+tests do that before their own time begins. A machine without Java or Maven has none of these services.
 """
 import contextlib
 import fcntl
@@ -63,4 +63,4 @@ def _fetch(project, directory):
 
 if __name__ == '__main__':
   for each in sys.argv[1:]:
-    class_path(each)
+    print(class_path(each))

@@ -86,10 +86,10 @@ const gcs: StorageServerKind = {
 
 const hdfs: StorageServerKind = {
   name: "HDFS (WebHDFS of a mini cluster)",
-  tool: mavenJars("hadoop-hdfs-3.4.1", join("test", "support", "hdfs", "pom.xml")),
+  tool: mavenJars("hdfs"),
   async start(t, folder) {
     const [httpPort, rpcPort] = [await freePort(), await freePort()];
-    const jars = join(await this.tool.install(), "*");
+    const jars = await this.tool.install();
     const jvm = ["-Xmx256m", "-XX:+UseSerialGC", "--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp", jars];
     const ports = ["-httpport", String(httpPort), "-nnport", String(rpcPort)];
     const properties = [`hdfs.minidfs.basedir=${folder}`, "dfs.permissions.enabled=false"];

@@ -24,7 +24,7 @@ function environment(): NodeJS.ProcessEnv {
 }
 
 /** Runs a command to its end. Killed after `limitMs`, in which case `code` is null. */
-function runToEnd(command: string, args: readonly string[], limitMs: number): Promise<Ended> {
+export function runToEnd(command: string, args: readonly string[], limitMs: number): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: root, env: environment(), stdio: ["ignore", "pipe", "pipe"] });
     let stdout = "";

@@ -1,7 +1,8 @@
 /** Installs everything that tests use and npm does not have, all at once, and says what a machine lacks. */
+import { mavenJars } from "./cached-tools.ts";
 import { STORAGE_SERVERS } from "./storage-servers.ts";
 
-const tools = Object.values(STORAGE_SERVERS).map(({ tool }) => tool);
+const tools = [mavenJars("kafka-broker"), ...Object.values(STORAGE_SERVERS).map(({ tool }) => tool)];
 await Promise.all(
   tools.map(async (tool) => {
     if (tool.missing !== undefined) {
