@@ -211,7 +211,7 @@ async function listens(port: number): Promise<boolean> {
   return answer;
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
