@@ -8,12 +8,12 @@ import { rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { randomHex, systemClock } from "./base/clock.ts";
 import { WeirError } from "./base/errors.ts";
 import type { WorkerId } from "./base/ids.ts";
-import { DEFAULT_MEMORY_BUDGET_BYTES, LIMIT_NAMES, type Limits, limitsFor, readLimit } from "./base/limits.ts";
-import { createLog, type LogLevel } from "./base/log.ts";
+import { LIMIT_NAMES, limitsFor, SERVER_LIMIT_NAMES, serverLimits } from "./base/limits.ts";
+import { createLog } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
@@ -35,28 +35,15 @@ import { JobServer } from "./job-server/job-server.ts";
 import { LocalWorkers } from "./job-server/local-workers.ts";
 import { Scheduler } from "./job-server/scheduler.ts";
 import { WorkerRegistry } from "./job-server/worker-registry.ts";
+import { addWorkerOptions, integer, port, type WorkerFlags, yesOrNo } from "./worker-flags.ts";
 
 const VERSION = "0.1.0";
 const MIB = 1024 * 1024;
 /** A job waits so long for its first worker. */
 const WORKER_WAIT_MS = 30_000;
-const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 const MAIN_PATH = fileURLToPath(import.meta.url);
 /** Buffers of messages in transit die young: with room for them, fewer are promoted (8 % less CPU in a GroupByKey). */
 const WORKER_YOUNG_SPACE = "--max-semi-space-size=64";
-
-interface LogFlags {
-  readonly logLevel: LogLevel;
-  readonly logFormat: "auto" | "json" | "pretty";
-}
-
-interface WorkerFlags extends LogFlags {
-  readonly workerMemoryMb: number;
-  readonly workerSlots: number;
-  readonly maxBundleAttempts: number;
-  readonly limit: Readonly<Partial<Record<keyof Limits, number>>>;
-  readonly dockerImagesAsProcess: boolean;
-}
 
 interface ServeFlags extends WorkerFlags {
   readonly jobHost: string;
@@ -75,6 +62,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = createLog("weir", flags.logLevel, flags.logFormat);
   // Refused here rather than by every worker that is started.
   limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit);
+  const limits = serverLimits(flags.limit);
   const scope = new ResourceScope();
   const stop = stopRequested();
   try {
@@ -90,6 +78,7 @@ async function serve(flags: ServeFlags): Promise<void> {
         dataDirectory: flags.dataDir ?? (data?.path as string),
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
+        limits,
         buildGraph: buildExecutionGraph,
         openExecutor: ({ leaderEpoch }) => {
           const registry = new WorkerRegistry({ clock: systemClock, log, leaderEpoch });
@@ -100,6 +89,7 @@ async function serve(flags: ServeFlags): Promise<void> {
             defaultParallelism,
             workerWaitMs: WORKER_WAIT_MS,
             localWorkerCount: flags.workers,
+            metricsBytes: limits.metricsBytes,
             checkpointDirectory: join(flags.dataDir ?? (data?.path as string), "checkpoints"),
             clock: systemClock,
             log,
@@ -148,7 +138,8 @@ function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...str
   };
   const switches = ["--local", ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : [])];
   const args = Object.entries(values).flatMap(([name, value]) => [name, String(value)]);
-  for (const [name, bytes] of Object.entries(flags.limit)) args.push("--limit", `${name}=${bytes}`);
+  for (const name of LIMIT_NAMES)
+    if (flags.limit[name] !== undefined) args.push("--limit", `${name}=${flags.limit[name]}`);
   return [process.execPath, ...process.execArgv, WORKER_YOUNG_SPACE, MAIN_PATH, "worker", ...switches, ...args];
 }
 
@@ -231,45 +222,12 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-function integer(minimum: number, maximum: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^-?\d+$/.test(text) && value >= minimum && value <= maximum) return value;
-    throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
-  };
-}
-
-function yesOrNo(text: string): boolean {
-  if (text === "true" || text === "false") return text === "true";
-  throw new InvalidArgumentError("It must be true or false.");
-}
-
-const port = integer(0, 65_535);
-
-function addLogOptions(command: Command): Command {
-  return command
-    .addOption(new Option("--log-level <level>", "what is logged on stderr").choices(LOG_LEVELS).default("info"))
-    .addOption(
-      new Option("--log-format <format>", "of what is logged").choices(["auto", "json", "pretty"]).default("auto"),
-    );
-}
-
-function addWorkerOptions(command: Command): Command {
-  const memoryMb = DEFAULT_MEMORY_BUDGET_BYTES / MIB;
-  return addLogOptions(command)
-    .option("--worker-memory-mb <mb>", "memory budget of a worker's data", integer(64, 1_048_576), memoryMb)
-    .option("--worker-slots <count>", "tasks that a worker runs at once", integer(1, 256), 1)
-    .option("--limit <name=bytes>", `set one budget by itself, repeatable: ${LIMIT_NAMES.join(", ")}`, readLimit, {})
-    .option("--max-bundle-attempts <count>", "attempts of a bundle before its job fails", integer(1, 1_000), 4)
-    .option("--docker-images-as-process", "run the stock Python SDK images on a local Python, without Docker", false);
-}
-
 function addJobEndpoint(command: Command): Command {
   return command.option("--job-endpoint <host:port>", "the job server", "localhost:8099");
 }
 
 function serveCommand(): Command {
-  return addWorkerOptions(new Command("serve"))
+  return addWorkerOptions(new Command("serve"), [...new Set([...LIMIT_NAMES, ...SERVER_LIMIT_NAMES])])
     .description("Run the job server and its local workers.")
     .option("--job-host <host>", "where all ports are bound", "localhost")
     .option("--job-port <port>", "Job API, and workers; 0 for any free port", port, 8099)
@@ -294,7 +252,7 @@ function serveCommand(): Command {
 }
 
 function workerCommandLine(): Command {
-  return addWorkerOptions(new Command("worker"))
+  return addWorkerOptions(new Command("worker"), LIMIT_NAMES)
     .description("Run one worker for a job server.")
     .requiredOption("--coordinator <host:port>", "the job server's job port")
     .option("--host <host>", "where its exchange and Fn API are bound, as other workers reach it", "localhost")

@@ -23,22 +23,44 @@ export interface Limits {
   readonly exchangeCreditBytes: number;
   /** Bytes of one chunk on a Data stream or exchange channel. */
   readonly chunkBytes: number;
+  /** Input of a streaming task that waits for its bundle, beside the bundle that runs. */
+  readonly queuedInputBytes: number;
+  /** What each channel of a streaming job gets at least, however many share `bundleMemoryBytes`. */
+  readonly minimumChannelBytes: number;
+  /** What the state of each streaming task gets at least, however many tasks share `groupingMemoryBytes`. */
+  readonly minimumStateBytes: number;
+  /** One key with its values, where an SDK reads a map side input or a map state in bulk instead of key by key. */
+  readonly mapEntryBytes: number;
+  /** Metrics of a task; on the server, of a job. What does not fit is left out and counted. */
+  readonly metricsBytes: number;
   /** Attempts of one bundle before its job fails. */
   readonly maxBundleAttempts: number;
 }
 
+/** Of the job server. */
+export interface ServerLimits {
+  /** Pipelines that were prepared and not run; the oldest are dropped beyond it, the newest never. */
+  readonly unusedPipelineBytes: number;
+  /** Text of the messages of a running job; the oldest go first. */
+  readonly jobMessageBytes: number;
+  /** As `Limits.metricsBytes`, of a job. */
+  readonly metricsBytes: number;
+}
+
 const MIB = 1024 * 1024;
+/** A tenth of a worker's default budget. */
+const METRICS_BYTES = 48 * MIB;
+
+/** What the command line has set, by name. */
+export type LimitOverrides = Readonly<Partial<Record<keyof Limits | keyof ServerLimits, number>>>;
 
 /**
  * Limits derived from one memory budget for a worker process.
- * @param overrides single limits that the user has set, by name
+ * @param overrides single limits that the user has set, by name; those of the server count for nothing
  * @throws WeirError INVALID_ARGUMENT for limits that contradict each other
  */
-export function limitsFor(
-  memoryBudgetBytes: number,
-  maxBundleAttempts = 4,
-  overrides: Readonly<Partial<Record<keyof Limits, number>>> = {},
-): Limits {
+export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4, overrides: LimitOverrides = {}): Limits {
+  const bundleInputBytes = overrides.bundleInputBytes ?? Math.min(16 * MIB, Math.floor(memoryBudgetBytes * 0.05));
   const limits: Limits = {
     // Half of the budget holds shuffle data, since blocking shuffle keeps whole datasets until they are consumed.
     partitionMemoryBytes: Math.floor(memoryBudgetBytes * 0.4),
@@ -47,12 +69,19 @@ export function limitsFor(
     sideInputMemoryBytes: Math.floor(memoryBudgetBytes * 0.1),
     // Below it a state round trip costs more than decoding the group at once; above it the SDK would hold too much.
     stateBackedIterableBytes: 48 * 1024,
-    bundleInputBytes: Math.min(16 * MIB, Math.floor(memoryBudgetBytes * 0.05)),
+    bundleInputBytes,
+    queuedInputBytes: Math.min(16 * MIB, bundleInputBytes),
     statePageBytes: 1 * MIB,
     exchangeCreditBytes: 8 * MIB,
     chunkBytes: 1 * MIB,
+    // What makes a message worth its overhead.
+    minimumChannelBytes: 64 * 1024,
+    minimumStateBytes: 1 * MIB,
+    // An SDK that is refused falls back to looking the key up.
+    mapEntryBytes: 64 * MIB,
+    metricsBytes: METRICS_BYTES,
     maxBundleAttempts,
-    ...overrides,
+    ...only(LIMIT_NAMES, overrides),
   };
   if (limits.chunkBytes > limits.exchangeCreditBytes)
     throw userError("INVALID_ARGUMENT", "The limit chunkBytes must not be larger than exchangeCreditBytes.");
@@ -65,34 +94,62 @@ export function limitsFor(
   return limits;
 }
 
-/** The names that a user may set: every byte budget, and the attempts. */
-export const LIMIT_NAMES: readonly (keyof Limits)[] = [
+/** Limits of the job server. @param overrides as for `limitsFor`; those of workers count for nothing */
+export function serverLimits(overrides: LimitOverrides = {}): ServerLimits {
+  return {
+    unusedPipelineBytes: 512 * MIB,
+    jobMessageBytes: 16 * MIB,
+    metricsBytes: METRICS_BYTES,
+    ...only(SERVER_LIMIT_NAMES, overrides),
+  };
+}
+
+function only<Name extends string>(
+  names: readonly Name[],
+  overrides: Readonly<Partial<Record<string, number>>>,
+): Partial<Record<Name, number>> {
+  return Object.fromEntries(
+    names.flatMap((name) => (overrides[name] === undefined ? [] : [[name, overrides[name]]])),
+  ) as Partial<Record<Name, number>>;
+}
+
+/** The names that a user may set: every byte budget of a worker. */
+export const LIMIT_NAMES: readonly Exclude<keyof Limits, "maxBundleAttempts">[] = [
   "partitionMemoryBytes",
   "bundleMemoryBytes",
   "groupingMemoryBytes",
   "stateBackedIterableBytes",
   "sideInputMemoryBytes",
   "bundleInputBytes",
+  "queuedInputBytes",
   "statePageBytes",
   "exchangeCreditBytes",
   "chunkBytes",
+  "minimumChannelBytes",
+  "minimumStateBytes",
+  "mapEntryBytes",
+  "metricsBytes",
+];
+
+/** Those of the job server. */
+export const SERVER_LIMIT_NAMES: readonly (keyof ServerLimits)[] = [
+  "unusedPipelineBytes",
+  "jobMessageBytes",
+  "metricsBytes",
 ];
 
 /**
  * Reads one NAME=BYTES of the command line into `limits`.
+ * @param names those that the command knows
  * @throws WeirError INVALID_ARGUMENT for an unknown name or a value that is no positive whole number
  */
-export function readLimit(
-  text: string,
-  limits: Readonly<Partial<Record<keyof Limits, number>>> = {},
-): Partial<Record<keyof Limits, number>> {
+export function readLimit(text: string, names: readonly string[], limits: LimitOverrides = {}): LimitOverrides {
   const [name = "", value = ""] = text.split("=");
-  const known = LIMIT_NAMES.find((candidate) => candidate === name);
-  if (known === undefined)
-    throw userError("INVALID_ARGUMENT", `There is no limit "${name}".`, `The limits are ${LIMIT_NAMES.join(", ")}.`);
+  if (!names.includes(name))
+    throw userError("INVALID_ARGUMENT", `There is no limit "${name}".`, `The limits are ${names.join(", ")}.`);
   if (!/^[1-9]\d{0,14}$/.test(value))
     throw userError("INVALID_ARGUMENT", `The limit ${name} must be a positive number of bytes, not "${value}".`);
-  return { ...limits, [known]: Number(value) };
+  return { ...limits, [name]: Number(value) };
 }
 
 export const DEFAULT_MEMORY_BUDGET_BYTES = 512 * MIB;

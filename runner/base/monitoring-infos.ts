@@ -5,6 +5,7 @@
  * never fails a job: what is malformed or beyond a limit is left out and counted in `dropped`, for the owner to report.
  * Source: MonitoringInfo of metrics.proto, apache_beam/metrics/monitoring_infos.py.
  */
+import { serverLimits } from "./limits.ts";
 import { metricType, SUM_INT64_TYPE, type MetricType } from "./metric-types.ts";
 import { decodeMonitoringInfo, encodeMonitoringInfo, type MonitoringInfo } from "./monitoring-info.ts";
 
@@ -13,11 +14,11 @@ export type { MonitoringInfo };
 export interface MonitoringInfoLimits {
   /** Distinct (urn, type, labels). A large pipeline has a thousand steps of some twenty infos each. */
   readonly maxInfos: number;
-  /** Estimated bytes of keys and values: a tenth of a worker's default budget at the most. */
+  /** Estimated bytes of keys and values. */
   readonly maxBytes: number;
 }
 
-const DEFAULT_LIMITS: MonitoringInfoLimits = { maxInfos: 100_000, maxBytes: 48 * 1024 * 1024 };
+const DEFAULT_LIMITS: MonitoringInfoLimits = { maxInfos: 100_000, maxBytes: serverLimits().metricsBytes };
 
 /** Infos (not distinct ones) that were left out. */
 export interface DroppedInfos {

@@ -32,6 +32,8 @@ export interface BlockingExecutionInit {
   readonly defaultParallelism: number;
   /** A job without any worker waits so long for one before it fails. */
   readonly workerWaitMs: number;
+  /** Of the job's metrics; what does not fit is left out. Default: that of the metrics themselves. */
+  readonly metricsBytes?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -66,7 +68,7 @@ export class BlockingExecution implements Execution, WorkerListener {
     this.#run = run;
     this.#observer = observer;
     this.#workers = new JobWorkers(run, init.clock);
-    this.#metrics = new BlockingMetrics(observer, init.clock);
+    this.#metrics = new BlockingMetrics(observer, init.clock, init.metricsBytes);
     const isCounted = run.settings.numberOfExecutionRetries !== undefined;
     this.#restarts = isCounted ? new RestartStrategy(run.settings) : undefined;
     const explicit = run.settings.parallelism;

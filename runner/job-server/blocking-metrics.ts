@@ -8,7 +8,7 @@
 import type { TaskMetrics } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
 import type { TaskAttemptId } from "../base/ids.ts";
-import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+import { type MonitoringInfoLimits, MonitoringInfoSet } from "../base/monitoring-infos.ts";
 import type { JobObserver } from "./job-executor.ts";
 
 const PUBLISH_INTERVAL_MS = 200;
@@ -16,18 +16,23 @@ const PUBLISH_INTERVAL_MS = 200;
 export class BlockingMetrics {
   readonly #observer: Pick<JobObserver, "metrics">;
   readonly #clock: Clock;
+  readonly #limits: Partial<MonitoringInfoLimits>;
   /** Of attempts that may still tell more. */
   readonly #running = new Map<TaskAttemptId, TaskMetrics>();
   /** Of attempts that have ended. */
-  readonly #attempted = new MonitoringInfoSet();
+  readonly #attempted: MonitoringInfoSet;
   /** Of attempts that count, kept for the day when one of them is taken back. */
   readonly #committedBy = new Map<TaskAttemptId, MonitoringInfoSet>();
   /** Their sum; undefined: it has to be made anew. */
-  #committed: MonitoringInfoSet | undefined = new MonitoringInfoSet();
+  #committed: MonitoringInfoSet | undefined;
   #publishedMs = -Infinity;
   #isDirty = false;
 
-  constructor(observer: Pick<JobObserver, "metrics">, clock: Clock) {
+  /** @param maxBytes of each sum */
+  constructor(observer: Pick<JobObserver, "metrics">, clock: Clock, maxBytes?: number) {
+    this.#limits = maxBytes === undefined ? {} : { maxBytes };
+    this.#attempted = new MonitoringInfoSet(this.#limits);
+    this.#committed = new MonitoringInfoSet(this.#limits);
     this.#observer = observer;
     this.#clock = clock;
   }
@@ -45,7 +50,7 @@ export class BlockingMetrics {
     this.#running.delete(attemptId);
     for (const info of last.attempted) this.#attempted.mergeEncoded(info);
     if (!counts) return;
-    const committed = new MonitoringInfoSet();
+    const committed = new MonitoringInfoSet(this.#limits);
     for (const info of last.committed) committed.mergeEncoded(info);
     this.#committedBy.set(attemptId, committed);
     this.#committed?.mergeAll(committed);
@@ -72,12 +77,12 @@ export class BlockingMetrics {
     this.#isDirty = false;
     this.#publishedMs = this.#clock.monotonicMs();
     if (this.#committed === undefined) {
-      this.#committed = new MonitoringInfoSet();
+      this.#committed = new MonitoringInfoSet(this.#limits);
       for (const committed of this.#committedBy.values()) this.#committed.mergeAll(committed);
     }
     let attempted = this.#attempted;
     if (this.#running.size > 0) {
-      attempted = new MonitoringInfoSet();
+      attempted = new MonitoringInfoSet(this.#limits);
       attempted.mergeAll(this.#attempted);
       for (const running of this.#running.values()) for (const info of running.attempted) attempted.mergeEncoded(info);
     }

@@ -1,4 +1,5 @@
 import test from "ava";
+import { serverLimits } from "../base/limits.ts";
 import { boundedText, type JobEvent, JobEventLog } from "./job-event-log.ts";
 
 function message(log: JobEventLog, text: string): JobEvent {
@@ -12,7 +13,7 @@ async function all(log: JobEventLog): Promise<JobEvent[]> {
 }
 
 test("a log stays bounded: the oldest messages go, states stay, and a late subscriber is told what it missed", async (t) => {
-  const log = new JobEventLog();
+  const log = new JobEventLog(serverLimits().jobMessageBytes);
   log.append({ kind: "state", sequence: 1, timeMs: 0, state: "RUNNING" });
   let keptFrom: number | undefined;
   for (let index = 0; index < 25_000; index++) keptFrom = log.append(message(log, `m${index}`)) ?? keptFrom;
@@ -27,7 +28,7 @@ test("a log stays bounded: the oldest messages go, states stay, and a late subsc
 });
 
 test("long texts bound the log too", async (t) => {
-  const log = new JobEventLog();
+  const log = new JobEventLog(serverLimits().jobMessageBytes);
   for (let index = 0; index < 1_000; index++) log.append(message(log, boundedText("x".repeat(1_000_000))));
   log.end();
   let length = 0;
@@ -41,7 +42,7 @@ test("a cut text keeps its end, where a traceback says what went wrong", (t) => 
 });
 
 test("an aborted subscription returns while the log goes on", async (t) => {
-  const log = new JobEventLog();
+  const log = new JobEventLog(serverLimits().jobMessageBytes);
   const abort = new AbortController();
   const seen: JobEvent[] = [];
   const following = (async () => {

@@ -2,7 +2,7 @@
  * What happened to one job, in order: states and messages. A subscriber gets the history first and then follows; the
  * end of the log is the end of every subscription.
  *
- * Invariants: at most MAX_MESSAGES messages and MAX_MESSAGE_BYTES of text are kept, the oldest go first, and a
+ * Invariants: at most MAX_MESSAGES messages and `maxTextBytes` of text are kept, the oldest go first, and a
  * subscriber that missed some is told how many; states are always kept. A slow subscriber costs nothing but its place.
  */
 import type { MessageImportance } from "./job-executor.ts";
@@ -29,7 +29,6 @@ export type JobEvent = StateEvent | MessageEvent;
 
 const BATCH_SIZE = 256;
 const MAX_MESSAGES = 10_000;
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** A longer text keeps its beginning and its end: a traceback's last line is what matters. */
 const MAX_TEXT_LENGTH = 128 * 1024;
 
@@ -41,6 +40,7 @@ export function boundedText(text: string): string {
 }
 
 export class JobEventLog {
+  readonly #maxTextBytes: number;
   #events: JobEvent[] = [];
   #messageCount = 0;
   #textLength = 0;
@@ -48,9 +48,13 @@ export class JobEventLog {
   #ended = false;
   #appended = Promise.withResolvers<void>();
 
+  constructor(maxTextBytes: number) {
+    this.#maxTextBytes = maxTextBytes;
+  }
+
   /** A log that has ended, for a job of the past. */
   static of(events: readonly JobEvent[]): JobEventLog {
-    const log = new JobEventLog();
+    const log = new JobEventLog(Infinity);
     log.#events = [...events];
     log.#lastSequence = events.at(-1)?.sequence ?? 0;
     log.end();
@@ -75,7 +79,7 @@ export class JobEventLog {
       this.#textLength += event.text.length;
     }
     this.#wake();
-    return this.#messageCount > MAX_MESSAGES || this.#textLength > MAX_MESSAGE_BYTES ? this.#trim() : undefined;
+    return this.#messageCount > MAX_MESSAGES || this.#textLength > this.#maxTextBytes ? this.#trim() : undefined;
   }
 
   /** Nothing more will come. Idempotent. */

@@ -9,6 +9,7 @@ import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
 import { randomId, type Clock } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
 import type { JobId, PreparationId } from "../base/ids.ts";
+import type { ServerLimits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { BuildOptions } from "../graph/build-execution-graph.ts";
@@ -36,6 +37,7 @@ export interface JobRegistryInit {
   /** Finished jobs that are kept. */
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
+  readonly limits: ServerLimits;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -57,9 +59,8 @@ interface Preparation extends PrepareRequest {
   readonly settings: JobSettings;
 }
 
-/** Prepared jobs that were never run, in number and in bytes; the oldest are dropped beyond it, the newest never. */
+/** Prepared jobs that were never run; the oldest are dropped beyond it, and beyond `unusedPipelineBytes`. */
 const MAX_PREPARATIONS = 200;
-const MAX_PREPARATION_BYTES = 512 * 1024 * 1024;
 /** Preparations that were run, kept so that a second Run is told the truth. */
 const MAX_USED_PREPARATIONS = 1_000;
 /** So long the jobs may take to end when the server does. */
@@ -126,7 +127,7 @@ export class JobRegistry {
     for (const { preparationId, stagingToken, pipeline } of [...this.#preparations.values()].reverse()) {
       bytes += pipeline.byteLength;
       count++;
-      const fits = count === 1 || (count <= MAX_PREPARATIONS && bytes <= MAX_PREPARATION_BYTES);
+      const fits = count === 1 || (count <= MAX_PREPARATIONS && bytes <= this.#init.limits.unusedPipelineBytes);
       if (fits || this.#used.has(preparationId)) continue;
       this.#preparations.delete(preparationId);
       this.#init.staging.forget(stagingToken);
@@ -171,13 +172,13 @@ export class JobRegistry {
   }
 
   #start(preparation: Preparation, staged: DependencySets): JobId {
-    const { store, clock, log, executor, artifactAddress } = this.#init;
+    const { store, limits, clock, log, executor, artifactAddress } = this.#init;
     const { jobName, pipeline, options, values, settings, fields, stagingToken } = preparation;
     const graph = withStagedDependencies(preparation.graph, staged);
     const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
     store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph) });
-    const job = new Job({ summary, store, clock, log });
+    const job = new Job({ summary, store, messageBytes: limits.jobMessageBytes, clock, log });
     for (const sentence of [...values.ineffective(), ...resourceHintSentences(graph.environments)])
       job.message("WARNING", sentence);
     const ended = job

@@ -23,6 +23,7 @@ import { SmallPipeline } from "../../test/pipelines/small-pipeline.ts";
 import { systemClock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import { fromStatus, type GenericService, openClient, unaryCall } from "../base/grpc.ts";
+import { serverLimits } from "../base/limits.ts";
 import { silentLog } from "../base/log.ts";
 import { buildExecutionGraph } from "../graph/build-execution-graph.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
@@ -76,6 +77,7 @@ async function openServer(t: ExecutionContext, directory = newDirectory(t), jobP
     dataDirectory: join(directory, "data"),
     historySize: 3,
     cleanArtifactsPerJob: true,
+    limits: serverLimits(),
     buildGraph: (bytes) => buildExecutionGraph(bytes),
     openExecutor: () => ({ executor, services: [] }),
     clock: systemClock,

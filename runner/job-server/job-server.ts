@@ -6,6 +6,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { GrpcServer, type ServedService } from "../base/grpc.ts";
+import type { ServerLimits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { ResourceScope } from "../base/resource-scope.ts";
 import type { BuildOptions } from "../graph/build-execution-graph.ts";
@@ -29,6 +30,7 @@ export interface JobServerInit {
   readonly dataDirectory: string;
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
+  readonly limits: ServerLimits;
   readonly buildGraph: (pipeline: Uint8Array, options: BuildOptions) => ExecutionGraph;
   readonly openExecutor: (context: ExecutorContext) => OpenedExecutor;
   readonly clock: Clock;

@@ -17,6 +17,8 @@ import type { JobStore, JobSummary } from "./job-store.ts";
 export interface JobInit {
   readonly summary: JobSummary;
   readonly store: JobStore;
+  /** Text of its messages that is kept. */
+  readonly messageBytes: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -26,7 +28,7 @@ const MAX_UNWRITTEN = 500;
 
 export class Job implements JobObserver {
   readonly jobId: JobId;
-  readonly events = new JobEventLog();
+  readonly events: JobEventLog;
   readonly #summary: JobSummary;
   readonly #store: JobStore;
   readonly #clock: Clock;
@@ -39,6 +41,7 @@ export class Job implements JobObserver {
   #flushScheduled = false;
 
   constructor(init: JobInit) {
+    this.events = new JobEventLog(init.messageBytes);
     this.#summary = init.summary;
     this.#store = init.store;
     this.#clock = init.clock;

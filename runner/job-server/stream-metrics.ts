@@ -7,7 +7,7 @@
  */
 import type { TaskMetrics } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
-import { MonitoringInfoSet } from "../base/monitoring-infos.ts";
+import { type MonitoringInfoLimits, MonitoringInfoSet } from "../base/monitoring-infos.ts";
 import type { JobObserver } from "./job-executor.ts";
 import { type TaskKey, taskKey } from "./streaming-plan.ts";
 
@@ -16,17 +16,21 @@ const PUBLISH_INTERVAL_MS = 200;
 export class StreamMetrics {
   readonly #observer: JobObserver;
   readonly #clock: Clock;
+  readonly #limits: Partial<MonitoringInfoLimits>;
   readonly #tasks = new Map<
     TaskKey,
     { readonly committed: MonitoringInfoSet; readonly attempted: MonitoringInfoSet }
   >();
   /** Of attempts that are over. */
-  readonly #earlier = new MonitoringInfoSet();
+  readonly #earlier: MonitoringInfoSet;
   #executionAttempt = 0;
   #publishedMs = -Infinity;
   #dirty = false;
 
-  constructor(observer: JobObserver, clock: Clock) {
+  /** @param maxBytes of each sum */
+  constructor(observer: JobObserver, clock: Clock, maxBytes?: number) {
+    this.#limits = maxBytes === undefined ? {} : { maxBytes };
+    this.#earlier = new MonitoringInfoSet(this.#limits);
     this.#observer = observer;
     this.#clock = clock;
   }
@@ -43,7 +47,7 @@ export class StreamMetrics {
     const match = /^(.+)\.(\d+)\.(\d+)$/.exec(metrics.taskAttemptId);
     if (match === null || Number(match[3]) !== this.#executionAttempt) return;
     const decoded = (infos: readonly Uint8Array[]) => {
-      const set = new MonitoringInfoSet();
+      const set = new MonitoringInfoSet(this.#limits);
       for (const info of infos) set.mergeEncoded(info);
       return set;
     };
@@ -60,8 +64,8 @@ export class StreamMetrics {
     if (!this.#dirty) return;
     this.#dirty = false;
     this.#publishedMs = this.#clock.monotonicMs();
-    const attempted = new MonitoringInfoSet();
-    const committed = new MonitoringInfoSet();
+    const attempted = new MonitoringInfoSet(this.#limits);
+    const committed = new MonitoringInfoSet(this.#limits);
     attempted.mergeAll(this.#earlier);
     for (const task of this.#tasks.values()) {
       attempted.mergeAll(task.attempted);

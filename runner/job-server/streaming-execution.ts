@@ -41,6 +41,8 @@ export interface StreamingExecutionInit {
   readonly openCheckpoints?: (path: string) => CheckpointDirectory;
   /** A watermark that has not moved for so long while input waits is told of. Default: 5 minutes. */
   readonly stuckAfterMs?: number;
+  /** Of the job's metrics; what does not fit is left out. Default: that of the metrics themselves. */
+  readonly metricsBytes?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -82,7 +84,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#run = run;
     this.#observer = observer;
     this.#workers = new JobWorkers(run, init.clock);
-    this.#metrics = new StreamMetrics(observer, init.clock);
+    this.#metrics = new StreamMetrics(observer, init.clock, init.metricsBytes);
     this.#restarts = new RestartStrategy(run.settings);
     // Rows' ids contain the attempt: those of the savepoint must not come again.
     this.#executionAttempt = run.savepoint?.manifest.executionAttempt ?? 0;

@@ -65,7 +65,7 @@ function readerOf(elements: readonly Element[]) {
 }
 
 async function openSideInput(elements: readonly Element[], accessPatternUrn: string, memoryBytes = 1e8) {
-  const store = SideInputStore.open({ directory: tmpdir(), memoryBytes });
+  const store = SideInputStore.open({ directory: tmpdir(), memoryBytes, mapEntryBytes: 1 << 26 });
   const coderId = accessPatternUrn === MULTIMAP ? "pairs" : "values";
   const reader = readerOf(elements);
   const load = { refs: [REF], reader, coders: CODERS, coderId, accessPatternUrn, signal: NEVER };
@@ -170,7 +170,7 @@ test("several tasks share one load, and the last one to close drops it", async (
 });
 
 test("a load that fails or is given up leaves nothing, and one who gives up does not stop the others", async (t) => {
-  const store = SideInputStore.open({ directory: tmpdir(), memoryBytes: 1e6 });
+  const store = SideInputStore.open({ directory: tmpdir(), memoryBytes: 1e6, mapEntryBytes: 1 << 26 });
   const go = Promise.withResolvers<void>();
   const reader = {
     async *read(_ref: unknown, signal: AbortSignal): AsyncGenerator<Chunk> {

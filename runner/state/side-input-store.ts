@@ -18,6 +18,8 @@ export interface SideInputStoreInit {
   /** For spill files; made when it is not there. */
   readonly directory: string;
   readonly memoryBytes: number;
+  /** One key of a map with its values, read in bulk. */
+  readonly mapEntryBytes: number;
 }
 
 /** A partition that a side input is read from; a PartitionRef is one. */
@@ -71,12 +73,14 @@ interface Shared {
 export class SideInputStore {
   readonly #directory: string;
   readonly #budget: MemoryBudget;
+  readonly #mapEntryBytes: number;
   readonly #shared = new Map<string, Shared>();
   #closed = false;
 
   private constructor(init: SideInputStoreInit) {
     this.#directory = init.directory;
     this.#budget = new MemoryBudget(init.memoryBytes);
+    this.#mapEntryBytes = init.mapEntryBytes;
   }
 
   static open(init: SideInputStoreInit): SideInputStore {
@@ -129,6 +133,7 @@ export class SideInputStore {
       coderId,
       accessPatternUrn,
       budget: this.#budget,
+      mapEntryBytes: this.#mapEntryBytes,
       openSpillFile,
     });
     try {

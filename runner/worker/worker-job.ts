@@ -71,12 +71,6 @@ const SUPERVISE_MS = 1_000;
 
 /** The same set twice where everything attempted is committed. */
 export type TellMetrics = (committed: MonitoringInfoSet, attempted: MonitoringInfoSet) => void;
-/** All channels of a worker's tasks together keep to its budget; each gets at least what makes a message. */
-const MIN_CHANNEL_BYTES = 64 * 1024;
-/** What a streaming task's rows may have in memory, however many tasks share the worker. */
-const MIN_STATE_BYTES = 1024 * 1024;
-/** Of a streaming task: input that waits for its bundle, beside the bundle that runs. */
-const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
 
 function cancelled(message: string): WeirError {
   return new WeirError({ code: "CANCELLED", domain: "internal", message });
@@ -230,7 +224,7 @@ export class WorkerJob {
       channels,
       channelCapacityBytes: (count) =>
         Math.max(
-          MIN_CHANNEL_BYTES,
+          limits.minimumChannelBytes,
           Math.min(limits.exchangeCreditBytes, Math.floor(limits.bundleMemoryBytes / Math.max(1, count))),
         ),
       environment: {
@@ -243,7 +237,7 @@ export class WorkerJob {
         firesTimersAtEnd: isBatch,
         gathersInput: isBatch,
         limits,
-        maxQueuedBytes: Math.min(MAX_QUEUED_BYTES, limits.bundleInputBytes),
+        maxQueuedBytes: limits.queuedInputBytes,
         clock,
         log,
         schedule: (run) => void setImmediate(run),
@@ -258,7 +252,7 @@ export class WorkerJob {
           ...request,
           spillDirectory,
           keyedInput: keyedInputOf(description.graph, request.deployment.vertexId, description.maxParallelism),
-          memoryBytes: Math.max(MIN_STATE_BYTES, Math.floor(limits.groupingMemoryBytes / taskCount)),
+          memoryBytes: Math.max(limits.minimumStateBytes, Math.floor(limits.groupingMemoryBytes / taskCount)),
         }),
       send,
       isEnvironmentLost: (failure) => failure instanceof EnvironmentLostError,

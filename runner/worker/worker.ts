@@ -115,7 +115,11 @@ export class Worker {
     );
     this.#store = store;
     this.#sideInputs = this.#scope.own(
-      SideInputStore.open({ directory: spillDirectory, memoryBytes: limits.sideInputMemoryBytes }),
+      SideInputStore.open({
+        directory: spillDirectory,
+        memoryBytes: limits.sideInputMemoryBytes,
+        mapEntryBytes: limits.mapEntryBytes,
+      }),
     );
     const client = this.#scope.own(new ExchangeClient({ creditBytes: limits.exchangeCreditBytes }));
     this.#reader = new LocalOrRemoteReader(workerId, store, client);

@@ -50,6 +50,7 @@ export class StageOnHarness {
             stage,
             maxParallelism: 128,
             pageBytes: limitsFor(1 << 28).statePageBytes,
+            mapEntryBytes: 1 << 26,
             cacheTokenPrefix: "test",
           });
     this.harness = startInProcessHarness({

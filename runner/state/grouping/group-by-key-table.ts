@@ -46,7 +46,7 @@ const MAX_BLOCK_BYTES = 64 * 1024;
 const MIN_BLOCK_BYTES = 512;
 /** Of the budget: a loaded partition needs an index beside it. */
 const LOADED_FRACTION = 0.75;
-/** Word indices of a loaded partition are 32-bit numbers, its byte positions too. */
+/** Whatever the budget: word indices of a loaded partition are 32-bit numbers, its byte positions too. */
 const MAX_LOADED_BYTES = 1024 * 1024 * 1024;
 
 export class GroupByKeyTable {

@@ -32,6 +32,8 @@ export interface MaterialisedSideInputInit {
   readonly coderId: string;
   readonly accessPatternUrn: string;
   readonly budget: MemoryBudget;
+  /** A key with more bytes of values is not read in bulk: the SDK falls back to looking it up. */
+  readonly mapEntryBytes: number;
   openSpillFile(): Promise<SpillFile>;
 }
 
@@ -39,8 +41,6 @@ const MULTIMAP_URN = "beam:side_input:multimap:v1";
 const NO_BYTES = new Uint8Array(0);
 /** What one page may have to read from disk when its values lie far apart. */
 const MAX_RANGES_PER_PAGE = 4_096;
-/** A key with more values is not read in bulk: the SDK falls back to looking it up. */
-const MAX_BULK_ENTRY_BYTES = 64 * 1024 * 1024;
 
 export class MaterialisedSideInput {
   readonly #init: MaterialisedSideInputInit;
@@ -168,7 +168,7 @@ export class MaterialisedSideInput {
       const key = index.keyOf(entry);
       const byteLength = key.byteLength + 4 + index.valueBytes(entry);
       if (!page.fits(byteLength, pageBytes)) break;
-      if (byteLength > MAX_BULK_ENTRY_BYTES)
+      if (byteLength > this.#init.mapEntryBytes)
         throw new WeirError({
           code: "RESOURCE_EXHAUSTED",
           domain: "user",

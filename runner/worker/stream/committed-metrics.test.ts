@@ -15,13 +15,13 @@ function valueOf(encoded: readonly Uint8Array[]): number {
 
 test("a restored task goes on counting where its snapshot stood; attempted counts its own", (t) => {
   const table = new MemoryRows().table("metrics");
-  const first = new CommittedMetrics(table, 0);
+  const first = new CommittedMetrics(table, 0, 1 << 20);
   first.merge(counted(5));
   first.flush();
   first.merge(counted(7));
   t.is(valueOf(first.committed()), 12);
 
-  const restored = new CommittedMetrics(table, 0);
+  const restored = new CommittedMetrics(table, 0, 1 << 20);
   t.is(valueOf(restored.committed()), 5);
   t.deepEqual(restored.attempted(), []);
   restored.merge(counted(2));
@@ -33,7 +33,7 @@ test("what nothing was counted of has no row, and an unchanged row is not writte
   const written: string[] = [];
   const inner = new MemoryRows().table("metrics");
   const table = { ...inner, put: (key: string, value: Uint8Array) => (written.push(key), inner.put(key, value)) };
-  const metrics = new CommittedMetrics(table, 3);
+  const metrics = new CommittedMetrics(table, 3, 1 << 20);
   metrics.flush();
   t.deepEqual(written, []);
   metrics.merge(counted(1));
@@ -46,12 +46,12 @@ test("rows of former subtasks add up in one", (t) => {
   const table = new MemoryRows().table("metrics");
   for (const subtask of [0, 1, 2]) {
     const own = new MemoryRows().table("metrics");
-    const kept = new CommittedMetrics(own, subtask);
+    const kept = new CommittedMetrics(own, subtask, 1 << 20);
     kept.merge(counted(subtask + 1));
     kept.flush();
     for (const [key, value] of own.entries()) table.put(key, value);
   }
-  const merged = new CommittedMetrics(table, 1);
+  const merged = new CommittedMetrics(table, 1, 1 << 20);
   t.is(valueOf(merged.committed()), 6);
   merged.flush();
   t.deepEqual(

@@ -13,13 +13,18 @@ export class CommittedMetrics {
   readonly #table: StateTable;
   readonly #key: string;
   /** Of the snapshot that the task was restored from. */
-  readonly #restored = new MonitoringInfoSet();
+  readonly #restored: MonitoringInfoSet;
   /** Since this execution attempt began. */
-  readonly #own = new MonitoringInfoSet();
+  readonly #own: MonitoringInfoSet;
+  readonly #maxBytes: number;
   #isDirty = false;
 
-  constructor(table: StateTable, subtaskIndex: number) {
+  /** @param maxBytes what does not fit is left out and counted */
+  constructor(table: StateTable, subtaskIndex: number, maxBytes: number) {
     this.#table = table;
+    this.#maxBytes = maxBytes;
+    this.#restored = new MonitoringInfoSet({ maxBytes });
+    this.#own = new MonitoringInfoSet({ maxBytes });
     this.#key = `${NO_KEY_GROUP}${subtaskIndex}`;
     const others: string[] = [];
     for (const [key, row] of table.entries()) {
@@ -43,7 +48,7 @@ export class CommittedMetrics {
   /** Encoded infos of everything that is committed. */
   committed(): Uint8Array[] {
     if (this.#restored.size === 0) return this.#own.encoded();
-    const sum = new MonitoringInfoSet();
+    const sum = new MonitoringInfoSet({ maxBytes: this.#maxBytes });
     sum.mergeAll(this.#restored);
     sum.mergeAll(this.#own);
     return sum.encoded();

@@ -22,6 +22,7 @@ export function createUserState(
     stage,
     maxParallelism,
     pageBytes: limits.statePageBytes,
+    mapEntryBytes: limits.mapEntryBytes,
     cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
   });
 }
@@ -49,6 +50,7 @@ export function createSideInputs(
     stage,
     graph,
     pageBytes: limits.statePageBytes,
+    mapEntryBytes: limits.mapEntryBytes,
     cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
     ...([...mappers.values()].some((mapper) => mapper !== undefined) ? { mapWindows, onMapped } : {}),
   });

@@ -64,7 +64,7 @@ export class StreamTask {
     const { vertex } = task;
     const { rows, graph } = environment;
     this.#marks = new TaskMarks(rows.table("task"), task.subtaskIndex);
-    this.metrics = new CommittedMetrics(rows.table("metrics"), task.subtaskIndex);
+    this.metrics = new CommittedMetrics(rows.table("metrics"), task.subtaskIndex, environment.limits.metricsBytes);
     this.#impulsed = this.#marks.get("impulse") === MAX_TIMESTAMP;
     this.#outputWatermark = this.#marks.get("output") ?? MIN_TIMESTAMP;
     const wake = () => this.wake();

@@ -67,6 +67,7 @@ export function open({
     stage: stageWith(windows, allowedLatenessMs),
     maxParallelism: 128,
     pageBytes,
+    mapEntryBytes: 1 << 26,
     cacheTokenPrefix: prefix ?? "job/1/task/0",
   });
 }

@@ -23,8 +23,6 @@ import {
   unexpectedRow,
 } from "./user-state-cell.ts";
 
-/** The values of one key must fit into one page of the entries. */
-const MAX_ENTRY_BYTES = 64 * 1024 * 1024;
 const WHAT = "length-prefixed map key";
 
 interface Ends {
@@ -101,6 +99,7 @@ export function readMapKeys(table: StateTable, cell: string, token: Uint8Array, 
 /**
  * KV<K, Iterable<V>> for each map key: key, count of values (4 bytes), values.
  * @param valueSkip undefined where the values' coder is none that the runner can walk, so that it cannot count them.
+ * @param entryBytes of one key's values at most
  */
 export function readMapEntries(
   table: StateTable,
@@ -108,15 +107,16 @@ export function readMapEntries(
   valueSkip: Skip | undefined,
   token: Uint8Array,
   pageBytes: number,
+  entryBytes: number,
 ): StatePage {
   return pageOverKeys(table, cell, token, pageBytes, (key) => {
-    const values = readBag(table, `${cell}v${key}`, NO_BYTES, MAX_ENTRY_BYTES);
-    if (values.continuationToken.length > 0 || values.data.length > MAX_ENTRY_BYTES)
+    const values = readBag(table, `${cell}v${key}`, NO_BYTES, entryBytes);
+    if (values.continuationToken.length > 0 || values.data.length > entryBytes)
       throw new WeirError({
         code: "RESOURCE_EXHAUSTED",
         domain: "user",
-        message: `A key of a multimap state has more than ${MAX_ENTRY_BYTES} bytes of values: too many for its entries.`,
-        hint: "Read its keys, and the values key by key.",
+        message: `A key of a multimap state has more than ${entryBytes} bytes of values: too many for its entries.`,
+        hint: "Read its keys, and the values key by key, or start Weir with a larger --limit mapEntryBytes.",
       });
     const count = new Uint8Array(4);
     new DataView(count.buffer).setInt32(0, countElements(values.data, valueSkip));

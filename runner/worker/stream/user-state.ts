@@ -37,6 +37,8 @@ export interface KeyedUserStateInit {
   readonly maxParallelism: number;
   /** A page of a reply is no longer, unless a single append was. */
   readonly pageBytes: number;
+  /** One key of a map with its values, read in bulk. */
+  readonly mapEntryBytes: number;
   /** Never the same for two tasks, nor for two execution attempts of one: after a restore tokens must be new. */
   readonly cacheTokenPrefix: string;
 }
@@ -132,13 +134,14 @@ class BundleState implements UserStateBundle {
   readonly #byTransform: ReadonlyMap<string, ReadonlyMap<string, StateOfTransform>>;
   readonly #maxParallelism: number;
   readonly #pageBytes: number;
+  readonly #mapEntryBytes: number;
   readonly #chunkBytes: number;
   readonly #onAbort: () => void;
   readonly #writes: (BundleWrites | undefined)[] = [];
   #ended = false;
 
   constructor(
-    { maxParallelism, pageBytes }: KeyedUserStateInit,
+    { maxParallelism, pageBytes, mapEntryBytes }: KeyedUserStateInit,
     states: readonly StateOfTransform[],
     byTransform: ReadonlyMap<string, ReadonlyMap<string, StateOfTransform>>,
     onAbort: () => void,
@@ -147,6 +150,7 @@ class BundleState implements UserStateBundle {
     this.#byTransform = byTransform;
     this.#maxParallelism = maxParallelism;
     this.#pageBytes = pageBytes;
+    this.#mapEntryBytes = mapEntryBytes;
     this.#chunkBytes = Math.min(CHUNK_BYTES, pageBytes);
     this.#onAbort = onAbort;
   }
@@ -200,7 +204,7 @@ class BundleState implements UserStateBundle {
       case "multimapKeysUserState":
         return readMapKeys(table, cell, token, pageBytes);
       case "multimapEntriesUserState":
-        return readMapEntries(table, cell, state.declaration.valueSkip, token, pageBytes);
+        return readMapEntries(table, cell, state.declaration.valueSkip, token, pageBytes, this.#mapEntryBytes);
       case "orderedListUserState":
         return readList(table, cell, stateKey.value.range, token, pageBytes);
     }

@@ -70,9 +70,9 @@ export class TaskRunner {
   readonly #signal: AbortSignal;
   readonly #onProgress: () => void;
   /** Of committed bundles. */
-  readonly committed = new MonitoringInfoSet();
+  readonly committed: MonitoringInfoSet;
   /** Of failed bundles, as far as they had told. */
-  readonly #failed = new MonitoringInfoSet();
+  readonly #failed: MonitoringInfoSet;
   #executor: StageExecutor | undefined;
   /** Input that others process. */
   readonly #given: DatasetWriter[] = [];
@@ -83,13 +83,19 @@ export class TaskRunner {
     this.#environment = environment;
     this.#task = task;
     this.#signal = signal;
+    this.committed = this.#newInfos();
+    this.#failed = this.#newInfos();
+  }
+
+  #newInfos(): MonitoringInfoSet {
+    return new MonitoringInfoSet({ maxBytes: this.#environment.limits.metricsBytes });
   }
 
   /** Of committed, failed and running bundles; `committed` itself where there are no others. Not to be changed. */
   get attempted(): MonitoringInfoSet {
     const running = this.#executor?.runningInfos() ?? [];
     if (running.length === 0 && this.#failed.size === 0) return this.committed;
-    const attempted = new MonitoringInfoSet();
+    const attempted = this.#newInfos();
     attempted.mergeAll(this.committed);
     attempted.mergeAll(this.#failed);
     for (const info of running) attempted.merge(info);

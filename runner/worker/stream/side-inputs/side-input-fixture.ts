@@ -127,7 +127,14 @@ export function openSideInputs(
   table: StateTable,
   overrides: Partial<TaskSideInputsInit> = {},
 ): TaskSideInputs {
-  return new TaskSideInputs({ table, ...graphOf(shape), pageBytes: 1 << 20, cacheTokenPrefix: "t", ...overrides });
+  return new TaskSideInputs({
+    table,
+    ...graphOf(shape),
+    pageBytes: 1 << 20,
+    mapEntryBytes: 1 << 26,
+    cacheTokenPrefix: "t",
+    ...overrides,
+  });
 }
 
 export interface Element {

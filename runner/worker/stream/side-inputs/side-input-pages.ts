@@ -13,9 +13,6 @@ const NO_BYTES = new Uint8Array(0);
 const EMPTY: SideInputPage = { data: NO_BYTES, continuationToken: NO_BYTES };
 const TOKEN_BYTES = 16;
 
-/** A key with more values is not read in bulk: the SDK falls back to looking it up. */
-const MAX_BULK_ENTRY_BYTES = 64 * 1024 * 1024;
-
 interface KeyValues {
   readonly key: Uint8Array;
   readonly values: Uint8Array[];
@@ -32,12 +29,17 @@ interface KeyIndex {
 export class SideInputPages {
   readonly #valueSkip: Skip;
   readonly #keySkip: Skip | undefined;
+  readonly #entryBytes: number;
   readonly #indexes = new WeakMap<WindowContent, KeyIndex>();
 
-  /** @param keySkip of a multimap */
-  constructor(valueSkip: Skip, keySkip: Skip | undefined) {
+  /**
+   * @param keySkip of a multimap
+   * @param entryBytes of one key's values at most, read in bulk
+   */
+  constructor(valueSkip: Skip, keySkip: Skip | undefined, entryBytes: number) {
     this.#valueSkip = valueSkip;
     this.#keySkip = keySkip;
+    this.#entryBytes = entryBytes;
   }
 
   /** @throws WeirError INVALID_ARGUMENT for a token that is none of this content's, or a kind that it does not have. */
@@ -64,7 +66,9 @@ export class SideInputPages {
       case "multimap_keys":
         return pageOf(content, this.#indexOf(content).entries, start, pageBytes, (entry) => entry.key);
       case "multimap_keys_values":
-        return pageOf(content, this.#indexOf(content).entries, start, pageBytes, encodeEntry);
+        return pageOf(content, this.#indexOf(content).entries, start, pageBytes, (entry) =>
+          encodeEntry(entry, this.#entryBytes),
+        );
     }
   }
 
@@ -139,8 +143,8 @@ function pageOf<Item>(
 }
 
 /** KV<K, Iterable<V>>: the key, the number of values in four bytes, the values. */
-function encodeEntry(entry: KeyValues): Uint8Array {
-  if (entry.valueBytes > MAX_BULK_ENTRY_BYTES)
+function encodeEntry(entry: KeyValues, entryBytes: number): Uint8Array {
+  if (entry.valueBytes > entryBytes)
     throw new WeirError({
       code: "RESOURCE_EXHAUSTED",
       domain: "user",

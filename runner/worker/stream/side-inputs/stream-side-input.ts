@@ -33,6 +33,7 @@ export class StreamSideInput {
     graph: ExecutionGraph,
     spec: SideInputSpec,
     watermark: Timestamp,
+    mapEntryBytes: number,
     mapWindows: MapWindows | undefined,
     onMapped: (failure?: unknown) => void,
   ) {
@@ -54,7 +55,8 @@ export class StreamSideInput {
     const isMultimap = spec.accessPatternUrn === SIDE_INPUT_URN.multimap;
     if (isMultimap && this.#content.keySkip === undefined)
       throw new Error(`Side input "${spec.localName}" of ${spec.transformId} is a multimap of what are no pairs.`);
-    this.#pages = new SideInputPages(this.#content.valueSkip, isMultimap ? this.#content.keySkip : undefined);
+    const keySkip = isMultimap ? this.#content.keySkip : undefined;
+    this.#pages = new SideInputPages(this.#content.valueSkip, keySkip, mapEntryBytes);
   }
 
   /** Every element of the main input can read it. */

@@ -24,6 +24,8 @@ export interface TaskSideInputsInit {
   readonly stage: ExecutableStageSpec;
   readonly graph: ExecutionGraph;
   readonly pageBytes: number;
+  /** One key of a map with its values, read in bulk. */
+  readonly mapEntryBytes: number;
   /** Unique over the job's tasks and execution attempts: another instance's tokens must not be taken for this one's. */
   readonly cacheTokenPrefix: string;
   /** For side inputs in custom windows; without it they are ready at their end only. */
@@ -48,7 +50,8 @@ export class TaskSideInputs implements StreamSideInputs {
   /** What arrived while a bundle was open. */
   #arrived: (() => void)[] = [];
 
-  constructor({ table, stage, graph, pageBytes, cacheTokenPrefix, mapWindows, onMapped }: TaskSideInputsInit) {
+  constructor(init: TaskSideInputsInit) {
+    const { table, stage, graph, pageBytes, mapEntryBytes, cacheTokenPrefix, mapWindows, onMapped } = init;
     this.#table = table;
     this.#pageBytes = pageBytes;
     this.#tokenPrefix = cacheTokenPrefix;
@@ -63,6 +66,7 @@ export class TaskSideInputs implements StreamSideInputs {
         graph,
         spec,
         this.#watermarkOf(spec.datasets),
+        mapEntryBytes,
         mapWindows,
         onMapped ?? (() => undefined),
       );
