@@ -19,7 +19,7 @@ const layers = [
     may: ["base", "coders", "time", "triggers", "state", "storage", "graph", "worker"],
     typesOf: ["checkpoint"],
   },
-  { folder: "inspect", may: ["base", "coders", "time", "state", "checkpoint"], typesOf: ["graph"] },
+  { folder: "inspect", may: ["base", "coders", "time", "state", "checkpoint", "storage"], typesOf: ["graph"] },
   { folder: "job-server", may: ["base", "graph", "checkpoint", "storage"] },
 ];
 

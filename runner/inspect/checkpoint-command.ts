@@ -19,7 +19,10 @@ export function checkpointCommand(print: (line: string) => void): Command {
   const command = new Command("checkpoint").description("Look at the checkpoints of a job, running or not.");
   const add = (text: string, description: string): Command => {
     const added = command.command(text).description(description).exitOverride();
-    added.argument("<directory>", "the job's checkpoint directory, or a data directory");
+    added.argument(
+      "<directory>",
+      "the job's checkpoint directory, a data directory, or the URL of one: s3://, gs://, hdfs://",
+    );
     return added.option("--job <id>", "the job, where the directory has several");
   };
   add("ls", "List the complete checkpoints.").action(async (directory: string, { job }: JobFlag) => {
@@ -42,7 +45,8 @@ export function checkpointCommand(print: (line: string) => void): Command {
       const { verifyCheckpoints } = await import("./checkpoint-reports.ts");
       const source = await CheckpointSource.open(directory, job);
       if (id !== undefined) await source.manifest(id);
-      const { damaged } = await verifyCheckpoints(source, id === undefined ? source.ids : [id], print);
+      const ids = id === undefined ? source.ids : [id];
+      const { damaged } = await withTemporaryDirectory((path) => verifyCheckpoints(source, ids, path, print));
       if (damaged === 0) return;
       throw new WeirError({
         code: "DATA_LOSS",
@@ -66,10 +70,10 @@ export function checkpointCommand(print: (line: string) => void): Command {
   return command;
 }
 
-async function withTemporaryDirectory(use: (path: string) => Promise<void>): Promise<void> {
+async function withTemporaryDirectory<Result>(use: (path: string) => Promise<Result>): Promise<Result> {
   const path = makeTemporaryDirectory("checkpoint");
   try {
-    await use(path);
+    return await use(path);
   } finally {
     rmSync(path, { recursive: true, force: true });
   }

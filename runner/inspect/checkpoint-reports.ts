@@ -1,6 +1,7 @@
 /** What `weir checkpoint ls`, `show` and `verify` say, line by line. */
 import { WeirError } from "../base/errors.ts";
 import { filesOf, type SnapshotFileRef, type SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { withLocalCopy } from "../storage/local-copy.ts";
 import { readSnapshotFile } from "../state/keyed/snapshot-file.ts";
 import type { CheckpointSource } from "./checkpoint-source.ts";
 import { StateRecords } from "./state-record.ts";
@@ -17,7 +18,7 @@ export async function* listCheckpoints(source: CheckpointSource): AsyncGenerator
     try {
       rows.push(columnsOf(await source.manifest(id)));
     } catch (thrown) {
-      broken.push(`${id}  ${WeirError.from(thrown).message}`);
+      broken.push(`${id}  ${problemIn(thrown)}`);
     }
   yield `${source.path}`;
   yield* table(rows);
@@ -111,6 +112,7 @@ function beamTime(text: string): string {
 export async function verifyCheckpoints(
   source: CheckpointSource,
   ids: readonly number[],
+  temporaryDirectory: string,
   print: (line: string) => void,
 ): Promise<{ readonly damaged: number }> {
   const problems = new Map<string, string | undefined>();
@@ -122,12 +124,17 @@ export async function verifyCheckpoints(
     try {
       files = filesOf(await source.manifest(id));
     } catch (thrown) {
-      found.add(WeirError.from(thrown).message);
+      found.add(problemIn(thrown));
     }
+    const onRows = (count: number) => (rowCount += count);
     for (const file of files) {
-      if (!problems.has(file.path)) problems.set(file.path, await problemOf(file, (rows) => (rowCount += rows)));
+      if (!problems.has(file.path)) problems.set(file.path, await problemOf(file, temporaryDirectory, onRows));
       const problem = problems.get(file.path);
       if (problem !== undefined) found.add(problem);
+    }
+    if (found.size > 0 && !(await source.has(id))) {
+      print(`checkpoint ${id}: the job has deleted it meanwhile`);
+      continue;
     }
     if (found.size > 0) damaged++;
     for (const problem of found) print(`checkpoint ${id}: ${problem}`);
@@ -139,15 +146,25 @@ export async function verifyCheckpoints(
 
 /** Reads a file to its end: its length, the checksum of every block, every record, its SHA-256. */
 async function problemOf(
-  { path, byteLength, sha256 }: SnapshotFileRef,
+  { path: location, byteLength, sha256 }: SnapshotFileRef,
+  temporaryDirectory: string,
   onRows: (count: number) => void,
 ): Promise<string | undefined> {
   try {
-    for await (const rows of readSnapshotFile(path, { byteLength, sha256 })) onRows([...rows].length);
+    await withLocalCopy(location, temporaryDirectory, async (path) => {
+      for await (const rows of readSnapshotFile(path, { byteLength, sha256 })) onRows([...rows].length);
+    });
     return undefined;
   } catch (thrown) {
-    return WeirError.from(thrown).message;
+    return problemIn(thrown);
   }
+}
+
+/** That a store does not answer says nothing of what is in it. @throws what is of that kind */
+function problemIn(thrown: unknown): string {
+  const { code, message } = WeirError.from(thrown);
+  if (code === "UNAVAILABLE") throw thrown;
+  return message;
 }
 
 function byteLengthOf(files: readonly SnapshotFileRef[]): number {

@@ -1,12 +1,14 @@
 /**
  * A job's checkpoints as tools find them: in its checkpoint directory, or below a directory that holds those of several
- * jobs, such as a job server's data directory. Nothing is changed.
+ * jobs, such as a job server's data directory or --state_backend_storage_path in a store. Nothing is changed.
  */
 import { readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { WeirError } from "../base/errors.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import type { SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { isRemote, locationIn } from "../storage/checkpoint-storage.ts";
+import { checkStorageRoot, openStorage } from "../storage/open-storage.ts";
 
 const MANIFEST = /^checkpoint-(\d+)\.json$/;
 
@@ -23,22 +25,24 @@ export class CheckpointSource {
   }
 
   /**
-   * @param path the job's checkpoint directory, or one that has it as JOB or checkpoints/JOB
+   * @param path the job's checkpoint directory, or one that has it as JOB or checkpoints/JOB; or a URL of such a folder
    * @param job needed only where there are several
    * @throws WeirError NOT_FOUND naming the directory, and the jobs that there are.
    */
   static async open(path: string, job?: string): Promise<CheckpointSource> {
-    const start = resolve(path);
+    const start = startOf(path);
+    if (!isRemote(start)) await mustExist(start);
     if (job === undefined) {
       const ids = await idsIn(start);
       if (ids.length > 0) return new CheckpointSource(start, ids);
     }
     const found: CheckpointSource[] = [];
-    for (const parent of [start, join(start, "checkpoints")])
-      for (const name of await namesIn(parent, parent === start)) {
+    for (const parent of [start, locationIn(start, "checkpoints")])
+      for (const name of await openStorage(parent).folders(parent)) {
         if (job !== undefined && name !== job) continue;
-        const ids = await idsIn(join(parent, name));
-        if (ids.length > 0) found.push(new CheckpointSource(join(parent, name), ids));
+        const folder = locationIn(parent, name);
+        const ids = await idsIn(folder);
+        if (ids.length > 0) found.push(new CheckpointSource(folder, ids));
       }
     const [only, ...others] = found;
     if (only !== undefined && others.length === 0) return only;
@@ -69,24 +73,33 @@ export class CheckpointSource {
     return this.#directory.read(wanted);
   }
 
+  /** Whether it is there still: a job that runs deletes its older ones. */
+  async has(id: number): Promise<boolean> {
+    const location = this.manifestPath(id);
+    return (await openStorage(location).size(location)) !== undefined;
+  }
+
   manifestPath(id: number): string {
     return this.#directory.manifestPath(id);
   }
 }
 
-async function idsIn(path: string): Promise<number[]> {
-  const names = await namesIn(path, false);
-  return names
-    .flatMap((name) => MANIFEST.exec(name)?.[1] ?? [])
+/** @throws WeirError for a URL that names no place of a store */
+function startOf(path: string): string {
+  return isRemote(path) ? checkStorageRoot(path, "The directory of checkpoints") : resolve(path);
+}
+
+async function idsIn(folder: string): Promise<number[]> {
+  return (await openStorage(folder).files(folder))
+    .flatMap((location) => MANIFEST.exec(location.slice(location.lastIndexOf("/") + 1))?.[1] ?? [])
     .map(Number)
     .sort((left, right) => left - right);
 }
 
-async function namesIn(path: string, mustExist: boolean): Promise<string[]> {
+async function mustExist(path: string): Promise<void> {
   try {
-    return await readdir(path);
+    await readdir(path);
   } catch (cause) {
-    if (!mustExist) return [];
     throw new WeirError({
       code: "NOT_FOUND",
       domain: "user",

@@ -4,6 +4,7 @@
  */
 import type { ManifestTask } from "../checkpoint/snapshot-manifest.ts";
 import { restoreRows } from "../state/keyed/restore-rows.ts";
+import { withLocalCopy } from "../storage/local-copy.ts";
 import { SqliteRows } from "../state/keyed/sqlite-rows.ts";
 
 const MEMORY_BYTES = 64 * 1024 * 1024;
@@ -25,7 +26,8 @@ export class TaskState {
     const label = `${vertexId}.${subtaskIndex}`;
     const rows = new SqliteRows({ directory: temporaryDirectory, label, memoryBytes, tracksChanges: false });
     try {
-      await restoreRows(rows, files, ALL);
+      for (const file of files)
+        await withLocalCopy(file.path, temporaryDirectory, (path) => restoreRows(rows, [{ ...file, path }], ALL));
       return new TaskState(rows);
     } catch (failure) {
       rows.close();

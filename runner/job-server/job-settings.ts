@@ -64,7 +64,7 @@ export function jobSettings(values: OptionValues): JobSettings {
 }
 
 function savepointPath(path: string | undefined): string | undefined {
-  return path === undefined || path === "" ? undefined : checkStorageRoot(path, "savepoint_path");
+  return path === undefined || path === "" ? undefined : checkStorageRoot(path, "Pipeline option --savepoint_path");
 }
 
 function unlessNegative(value: number | undefined): number | undefined {

@@ -19,6 +19,8 @@ export interface CheckpointStorage {
   size(location: string): Promise<number | undefined>;
   /** Locations of all files in the folder and in the folders below it, in order. */
   list(folder: string): Promise<readonly string[]>;
+  /** Locations of the files directly in this folder, in order. */
+  files(folder: string): Promise<readonly string[]>;
   /** Names of the folders directly in this one, in order; such as the jobs that have checkpoints. Not what is in them. */
   folders(folder: string): Promise<readonly string[]>;
   /** What is not there is deleted already. */

@@ -120,18 +120,28 @@ export class GcsStorage implements CheckpointStorage {
     });
   }
 
+  async files(folder: string): Promise<readonly string[]> {
+    return (await this.#entries(folder)).files;
+  }
+
   async folders(folder: string): Promise<readonly string[]> {
+    return (await this.#entries(folder)).folders;
+  }
+
+  async #entries(folder: string): Promise<{ readonly files: string[]; readonly folders: string[] }> {
     return this.#try("list", folder, async (bucket, name) => {
       const prefix = prefixOf(name);
-      const names: string[] = [];
+      const files: string[] = [];
+      const folders: string[] = [];
       let query: object | null = { prefix, delimiter: "/", autoPaginate: false };
       while (query !== null) {
-        const [, next, answer]: [File[], object | null, unknown?] = await bucket.getFiles(query);
+        const [found, next, answer]: [File[], object | null, unknown?] = await bucket.getFiles(query);
         const { prefixes = [] } = answer as { readonly prefixes?: readonly string[] };
-        names.push(...prefixes.map((each) => each.slice(prefix.length, -1)));
+        for (const { name: file } of found) if (file !== prefix) files.push(`gs://${bucket.name}/${file}`);
+        folders.push(...prefixes.map((each) => each.slice(prefix.length, -1)));
         query = next ?? null;
       }
-      return names.sort();
+      return { files: files.sort(), folders: folders.sort() };
     });
   }
 

@@ -96,10 +96,15 @@ export class HdfsStorage implements CheckpointStorage {
 
   async list(folder: string): Promise<readonly string[]> {
     const entries = await this.#entries(folder);
-    const locations = entries.filter(({ type }) => type === "FILE").map(({ pathSuffix }) => `${folder}/${pathSuffix}`);
+    const locations = entries.flatMap(({ type, pathSuffix }) => (type === "FILE" ? [`${folder}/${pathSuffix}`] : []));
     for (const { type, pathSuffix } of entries)
       if (type === "DIRECTORY") locations.push(...(await this.list(`${folder}/${pathSuffix}`)));
     return locations.sort();
+  }
+
+  async files(folder: string): Promise<readonly string[]> {
+    const entries = await this.#entries(folder);
+    return entries.flatMap(({ type, pathSuffix }) => (type === "FILE" ? [`${folder}/${pathSuffix}`] : [])).sort();
   }
 
   async folders(folder: string): Promise<readonly string[]> {

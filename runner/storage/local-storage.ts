@@ -1,4 +1,5 @@
 /** Checkpoints in a local directory, one that all workers see. Files are written beside their name, synced, linked. */
+import type { Dirent } from "node:fs";
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ErrorCode } from "../base/errors.ts";
@@ -72,13 +73,14 @@ export class LocalStorage implements CheckpointStorage {
     }
   }
 
+  async files(folder: string): Promise<readonly string[]> {
+    const entries = await entriesOf(folder);
+    return entries.flatMap((entry) => (entry.isFile() ? [join(folder, entry.name)] : [])).sort();
+  }
+
   async folders(folder: string): Promise<readonly string[]> {
-    try {
-      const entries = await readdir(folder, { withFileTypes: true });
-      return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort();
-    } catch (cause) {
-      return codeOf(cause) === "ENOENT" ? [] : failing("list", folder)(cause);
-    }
+    const entries = await entriesOf(folder);
+    return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort();
   }
 
   async delete(locations: readonly string[]): Promise<void> {
@@ -103,6 +105,14 @@ export class LocalStorage implements CheckpointStorage {
       await rm(temporary, { force: true }).catch(() => undefined);
       failing("write", location)(cause);
     }
+  }
+}
+
+async function entriesOf(folder: string): Promise<readonly Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true });
+  } catch (cause) {
+    return codeOf(cause) === "ENOENT" ? [] : failing("list", folder)(cause);
   }
 }
 

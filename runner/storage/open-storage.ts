@@ -33,14 +33,14 @@ function schemeOf(path: string): string | undefined {
 
 /**
  * @returns a location: an absolute path, or a URI without a slash at its end
- * @param option for messages
+ * @param subject of messages: what has this path
  * @throws WeirError naming the option when checkpoints cannot go there
  */
-export function checkStorageRoot(path: string, option = "state_backend_storage_path"): string {
+export function checkStorageRoot(path: string, subject = "Pipeline option --state_backend_storage_path"): string {
   const refuse = (why: string) =>
     userError(
       "UNIMPLEMENTED",
-      `Pipeline option --${option} is ${JSON.stringify(path)}, ${why}.`,
+      `${subject} is ${JSON.stringify(path)}, ${why}.`,
       "Give an absolute path of a directory that all workers see, plain or as a file:// URL, or s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, hdfs://NAMENODE/FOLDER.",
     );
   if (path.startsWith("/")) return path;

@@ -62,6 +62,10 @@ export class RetryingStorage implements CheckpointStorage {
     return this.#retry(() => this.#storage.list(folder));
   }
 
+  files(folder: string): Promise<readonly string[]> {
+    return this.#retry(() => this.#storage.files(folder));
+  }
+
   folders(folder: string): Promise<readonly string[]> {
     return this.#retry(() => this.#storage.folders(folder));
   }

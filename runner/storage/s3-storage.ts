@@ -114,15 +114,26 @@ export class S3Storage implements CheckpointStorage {
     });
   }
 
+  async files(folder: string): Promise<readonly string[]> {
+    return (await this.#entries(folder)).files;
+  }
+
   async folders(folder: string): Promise<readonly string[]> {
+    return (await this.#entries(folder)).folders;
+  }
+
+  async #entries(folder: string): Promise<{ readonly files: string[]; readonly folders: string[] }> {
     const { Bucket, Key } = placeOf(folder);
     const Prefix = Key === "" ? "" : `${Key}/`;
     return this.#try("list", folder, async ({ sdk, client }) => {
-      const names: string[] = [];
+      const files: string[] = [];
+      const folders: string[] = [];
       const pages = sdk.paginateListObjectsV2({ client }, { Bucket, Prefix, Delimiter: "/" });
-      for await (const { CommonPrefixes = [] } of pages)
-        for (const { Prefix: found = "" } of CommonPrefixes) names.push(found.slice(Prefix.length, -1));
-      return names.sort();
+      for await (const { Contents = [], CommonPrefixes = [] } of pages) {
+        for (const { Key: found = "" } of Contents) if (found !== Prefix) files.push(`s3://${Bucket}/${found}`);
+        for (const { Prefix: found = "" } of CommonPrefixes) folders.push(found.slice(Prefix.length, -1));
+      }
+      return { files: files.sort(), folders: folders.sort() };
     });
   }
 

@@ -56,6 +56,9 @@ async function contract(t: ExecutionContext, storage: CheckpointStorage, root: s
   t.deepEqual(await storage.folders(root), ["job", "job2"]);
   t.deepEqual(await storage.folders(locationIn(root, "job")), ["state"]);
   t.deepEqual(await storage.folders(locationIn(root, "none")), []);
+  t.deepEqual(await storage.files(locationIn(root, "job")), [manifest, `${manifest}.race`]);
+  t.deepEqual(await storage.files(root), []);
+  t.deepEqual(await storage.files(locationIn(root, "none")), []);
   const inState = ["empty.base", "v 1+ü.0.delta"].map((name) => locationIn(state, name));
   t.deepEqual(await storage.list(locationIn(root, "job")), [manifest, `${manifest}.race`, ...inState]);
   await storage.delete([...inState, locationIn(state, "none")]);

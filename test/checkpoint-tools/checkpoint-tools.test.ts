@@ -1,8 +1,12 @@
-// `weir checkpoint` on the checkpoints of a real job, against a reader that was written from FORMAT.md alone.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+// `weir checkpoint` on the checkpoints of a real job, against a reader that was written from FORMAT.md alone; and on
+// copies of them in stores.
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import test from "ava";
+import test, { type ExecutionContext } from "ava";
+import { locationIn } from "../../runner/storage/checkpoint-storage.ts";
+import { openStorage } from "../../runner/storage/open-storage.ts";
+import { findServer, STORAGE_SERVERS } from "../support/storage-servers.ts";
 import { runPython, runWeir, WeirServer } from "../support/weir-server.ts";
 
 interface Found {
@@ -19,18 +23,34 @@ interface Found {
 
 const KEY_COUNT = 10;
 
-test.serial("a job's checkpoints are listed, shown, exported to Arrow and verified; damage is found", async (t) => {
-  t.timeout(180_000);
+const INSTALL_LIMIT_MS = 900_000;
+
+function temporary(t: Pick<ExecutionContext, "teardown">): string {
   const directory = mkdtempSync(join(tmpdir(), "weir-checkpoint-tools-"));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  const checkpoints = join(directory, "checkpoints");
+  return directory;
+}
+
+/** What the job has left: JOB in a directory. */
+const left = mkdtempSync(join(tmpdir(), "weir-checkpoint-tools-job-"));
+test.after.always(() => rmSync(left, { recursive: true, force: true }));
+
+test.before("a job takes checkpoints and is cancelled", async (t) => {
+  t.timeout(180_000);
   const server = await WeirServer.open(["--worker-slots", "2"]);
   try {
-    const ran = await runPython("test/checkpoint-tools/stateful_job.py", [server.endpoint, checkpoints, "4"]);
+    const ran = await runPython("test/checkpoint-tools/stateful_job.py", [server.endpoint, left, "4"]);
     t.is(ran.code, 0, ran.stderr.slice(-4_000));
   } finally {
     t.true(await server.close());
   }
+});
+
+test.serial("a job's checkpoints are listed, shown, exported to Arrow and verified; damage is found", async (t) => {
+  t.timeout(180_000);
+  const directory = temporary(t);
+  const checkpoints = join(directory, "checkpoints");
+  cpSync(left, checkpoints, { recursive: true });
   const listed = await runWeir(["checkpoint", "ls", checkpoints]);
   t.is(listed.code, 0, listed.stderr);
   const ids = [...listed.stdout.matchAll(/^(\d+) /gm)].map(([, id]) => Number(id));
@@ -76,3 +96,54 @@ test.serial("a job's checkpoints are listed, shown, exported to Arrow and verifi
   t.true(refused.stderr.includes(damaged), refused.stderr);
   t.false(readdirSync(directory).some((each) => each.startsWith("not.arrow")));
 });
+
+for (const kind of [STORAGE_SERVERS.versitygw, STORAGE_SERVERS.gcs, STORAGE_SERVERS.hdfs]) {
+  const { missing } = kind.tool;
+  const declare = missing === undefined ? test.serial : test.serial.skip;
+  declare(`the same by URL: ${kind.name}${missing === undefined ? "" : ` (${missing})`}`, async (t) => {
+    t.timeout(INSTALL_LIMIT_MS);
+    await kind.tool.install();
+    const directory = temporary(t);
+    mkdirSync(join(directory, "server"));
+    const server = await kind.start(t, join(directory, "server"));
+    findServer(t, server);
+    const [job] = readdirSync(left) as [string];
+    const url = locationIn(server.root, job);
+    const storage = openStorage(url);
+    await storage.open(locationIn(url, "state"));
+    const names = readdirSync(join(left, job), { recursive: true, encoding: "utf8" });
+    for (const name of names.filter((each) => each.includes(".")))
+      await storage.upload(locationIn(url, name), join(left, job, name));
+
+    const [listed, listedHere] = [await checkpoint(t, "ls", server.root), await checkpoint(t, "ls", left)];
+    t.deepEqual(listed.split("\n").slice(1), listedHere.split("\n").slice(1));
+    t.regex(listed, new RegExp(`^${url}\n`));
+    const shown = await checkpoint(t, "show", url);
+    const shownHere = await checkpoint(t, "show", join(left, job));
+    t.is(shown, shownHere.replaceAll(join(left, job), url));
+    t.regex(await checkpoint(t, "verify", url, "--job", job).catch(String), /no complete checkpoint of job/);
+    t.is((await checkpoint(t, "verify", server.root, "--job", job)).match(/: whole/g)?.length, 2);
+    const [out, outHere] = [join(directory, "there.arrow"), join(directory, "here.arrow")];
+    await checkpoint(t, "export", url, "--out", out);
+    await checkpoint(t, "export", left, "--out", outHere);
+    t.is(readFileSync(out).compare(readFileSync(outHere)), 0);
+
+    const base = (await storage.files(locationIn(url, "state"))).find((each) => each.endsWith(".base")) as string;
+    const copy = join(directory, "copy");
+    const content = readFileSync(join(left, job, base.slice(url.length)));
+    content[content.length >> 1] = (content[content.length >> 1] as number) ^ 1;
+    writeFileSync(copy, content);
+    await storage.upload(base, copy);
+    t.true((await checkpoint(t, "verify", url).catch(String)).includes(`The snapshot file ${base} is damaged`));
+    await storage.delete([base]);
+    t.true((await checkpoint(t, "verify", url).catch(String)).includes(base));
+  });
+}
+
+/** @returns what it wrote. @throws that and its errors when its exit code is not 0 */
+async function checkpoint(t: ExecutionContext, ...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await runWeir(["checkpoint", ...args], 60_000);
+  t.false(stderr.includes("    at "), stderr);
+  if (code !== 0) throw new Error(`${stdout}\n${stderr}`);
+  return stdout;
+}

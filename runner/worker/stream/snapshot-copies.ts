@@ -3,9 +3,10 @@
  * from where they go when the store has them or the rows are restored. With a directory as the storage nothing is
  * copied.
  */
-import { mkdir, rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import { isRemote, locationIn } from "../../storage/checkpoint-storage.ts";
+import { withLocalCopy } from "../../storage/local-copy.ts";
 import { openStorage } from "../../storage/open-storage.ts";
 import type { SnapshotChainInit } from "../../state/keyed/snapshot-chain.ts";
 import type { SnapshotFileInfo } from "../../state/keyed/snapshot-file.ts";
@@ -44,19 +45,6 @@ export class SnapshotCopies {
     files: readonly SnapshotFileInfo[],
     restore: (local: readonly SnapshotFileInfo[]) => Promise<unknown>,
   ): Promise<void> {
-    for (const file of files) {
-      if (!isRemote(file.path)) {
-        await restore([file]);
-        continue;
-      }
-      await mkdir(this.#folder, { recursive: true });
-      const path = join(this.#folder, basename(file.path));
-      try {
-        await openStorage(file.path).download(file.path, path);
-        await restore([{ ...file, path }]);
-      } finally {
-        await rm(path, { force: true });
-      }
-    }
+    for (const file of files) await withLocalCopy(file.path, this.#folder, (path) => restore([{ ...file, path }]));
   }
 }
