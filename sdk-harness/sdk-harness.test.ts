@@ -1,6 +1,6 @@
 import test from "ava";
 import { END_OF_GLOBAL_WINDOW, type Timestamp } from "../runner/time/timestamp.ts";
-import { BundleFailedError, residualsOf } from "../runner/worker/task/bundle-attempt.ts";
+import { BundleFailedError, type BundleSplit, residualsOf } from "../runner/worker/task/bundle-attempt.ts";
 import { type Collection, TestPipeline } from "../test/pipelines/test-pipeline.ts";
 import { NOW_MS, StageOnHarness } from "../test/support/stage-on-harness.ts";
 import { encodeWith } from "./element-coders.ts";
@@ -255,7 +255,10 @@ test("a split at 0 gives back the rest of the running restriction and the elemen
   const attempt = stage.attempt([sized, sized], outputs);
   const running = attempt.run(signal);
   await reached.promise;
-  const split = await attempt.split(0);
+  let split: BundleSplit | undefined;
+  await attempt.split(0, (accepted) => {
+    split = accepted;
+  });
   turns.resolve();
   const { residualRoots } = await running;
   t.deepEqual(residualRoots, []);

@@ -58,9 +58,9 @@ export class BundleRunner {
     this.#init = init;
   }
 
-  /** Splits the attempt that runs now. @returns undefined when there is none or the SDK does not split now. */
-  async split(fractionOfRemainder: number): Promise<BundleSplit | undefined> {
-    return this.#attempt?.split(fractionOfRemainder);
+  /** Splits the attempt that runs now, as BundleAttempt does. */
+  async split(fractionOfRemainder: number, accept: (split: BundleSplit) => void): Promise<void> {
+    await this.#attempt?.split(fractionOfRemainder, accept);
   }
 
   /**

@@ -10,7 +10,7 @@
 import type { StateRequest } from "../../../proto/gen/beam_fn_api.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
-import type { Residual } from "../task/bundle-attempt.ts";
+import type { BundleSplit, Residual } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import type { BundleWork, RunningBundle } from "./bundle-work.ts";
@@ -350,23 +350,21 @@ export class StreamStage {
   }
 
   async #split(): Promise<void> {
-    const { plan, log } = this.#init;
     const running = this.#running;
+    if (running === undefined) return;
     try {
-      const split = await this.#runner.split(0);
-      if (split === undefined || running === undefined) return;
-      // Independent input from now on, whatever becomes of the bundle.
-      const { hold, truncated } = running;
-      this.#addResiduals(split.residuals, hold, truncated);
-      const rest = split.residualChannel.chunks.flatMap((chunk) => elementsOf(chunk.data, plan.skip));
-      this.#addResiduals(
-        rest.map((element) => ({ element, delayMs: 0, watermarkMs: undefined })),
-        hold,
-        truncated,
-      );
+      await this.#runner.split(0, (split) => this.#onSplit(split, running));
     } catch (failure) {
-      log.debug({ err: failure }, "split was not answered");
+      this.#init.log.debug({ err: failure }, "split was not answered");
     }
+  }
+
+  /** What the bundle gave back is independent input from now on, whatever becomes of the bundle. */
+  #onSplit({ residuals, residualChannel }: BundleSplit, { hold, truncated }: RunningBundle): void {
+    this.#addResiduals(residuals, hold, truncated);
+    const rest = residualChannel.chunks.flatMap((chunk) => elementsOf(chunk.data, this.#init.plan.skip));
+    const whole = rest.map((element) => ({ element, delayMs: 0, watermarkMs: undefined }));
+    this.#addResiduals(whole, hold, truncated);
   }
 
   /** @param hold of those that tell no watermark */

@@ -1,7 +1,12 @@
 import test from "ava";
-import { Elements, type InstructionRequest } from "../../../proto/gen/beam_fn_api.ts";
+import {
+  Elements,
+  type InstructionRequest,
+  InstructionResponse,
+  ProcessBundleSplitResponse,
+} from "../../../proto/gen/beam_fn_api.ts";
 import type { HarnessId } from "../../base/ids.ts";
-import { BundleAttempt, type BundleExtras, takesEmbeddedElements } from "./bundle-attempt.ts";
+import { BundleAttempt, type BundleExtras, type BundleSplit, takesEmbeddedElements } from "./bundle-attempt.ts";
 import { bundleInputOf } from "./bundle-input.ts";
 import { HarnessConnection } from "./harness-connection.ts";
 
@@ -82,4 +87,91 @@ test("an environment says by its capabilities whether it takes embedded elements
   t.true(takesEmbeddedElements({ capabilities: ["beam:protocol:control_request_elements_embedding:v1"] }));
   t.false(takesEmbeddedElements({ capabilities: ["beam:protocol:progress_reporting:v1"] }));
   t.false(takesEmbeddedElements(undefined));
+});
+
+/** A bundle of two elements that runs until the test answers its requests. */
+function slowBundle() {
+  const asked = new Map<string, string>();
+  const connection = new HarnessConnection("h" as HarnessId);
+  connection.attachControl({
+    write: ({ instructionId, request }: InstructionRequest) => {
+      asked.set(request?.$case ?? "", instructionId);
+      return true;
+    },
+    once: () => undefined,
+    end: () => undefined,
+  });
+  connection.attachData({ write: () => true, once: () => undefined, end: () => undefined });
+  const plan = {
+    descriptorId: "d",
+    sourceTransformId: "source",
+    sinkTransformIds: [],
+    chunkBytes: 1024,
+    skip: (_bytes: Uint8Array, position: number) => position + 1,
+  };
+  const input = bundleInputOf([{ data: Uint8Array.of(1, 2), elementCount: 2 }]);
+  const handlers = { onOutput: () => undefined, onState: () => ({ kind: "clear" }) as const };
+  const attempt = new BundleAttempt(connection, plan, input, handlers);
+  const answer = (request: string, response: InstructionResponse["response"], error = "") =>
+    connection.onInstructionResponse(
+      InstructionResponse.create({ instructionId: asked.get(request) ?? "", error, response }),
+    );
+  const answerSplit = (value: ProcessBundleSplitResponse) =>
+    answer("processBundleSplit", { $case: "processBundleSplit", value });
+  return { attempt, answer, answerSplit };
+}
+
+const root = (byte: number) => ({ element: Uint8Array.of(byte), transformId: "dofn", inputId: "in" });
+/** The first element is split, the second given back whole, as Java's SDK tells it: without the source's name. */
+const SPLIT = ProcessBundleSplitResponse.create({
+  primaryRoots: [root(11)],
+  residualRoots: [{ application: root(12) }],
+  channelSplits: [{ transformId: "", lastPrimaryElement: -1n, firstResidualElement: 1n }],
+});
+
+for (const [outcome, error] of [
+  ["has committed", ""],
+  ["has failed", "user code raised"],
+] as const)
+  test(`a split that is answered after its bundle ${outcome} is still taken before the bundle's end`, async (t) => {
+    const { attempt, answer, answerSplit } = slowBundle();
+    const events: string[] = [];
+    const splits: BundleSplit[] = [];
+    const running = attempt.run(new AbortController().signal).then(
+      () => events.push("end"),
+      () => events.push("failure"),
+    );
+    const split = attempt.split(0, (accepted) => {
+      splits.push(accepted);
+      events.push("split");
+    });
+    answer("processBundle", undefined, error);
+    await new Promise((resolve) => setImmediate(resolve));
+    t.deepEqual(events, []);
+    answerSplit(SPLIT);
+    t.true(await split);
+    await running;
+    t.deepEqual(events, ["split", error === "" ? "end" : "failure"]);
+    t.deepEqual(
+      splits.map(({ residuals, residualChannel }) => [
+        residuals.map(({ element }) => [...element]),
+        residualChannel.chunks.map(({ data }) => [...data]),
+      ]),
+      [[[[12]], [[2]]]],
+    );
+    t.deepEqual(
+      attempt.retainedInput.chunks.map(({ data }) => [...data]),
+      [[11]],
+    );
+  });
+
+test("a split whose place in the input is not told fails the bundle, and gives nothing back", async (t) => {
+  const { attempt, answer, answerSplit } = slowBundle();
+  const running = attempt.run(new AbortController().signal);
+  const split = attempt.split(0, () => t.fail());
+  answerSplit({ ...SPLIT, channelSplits: [] });
+  t.false(await split);
+  answer("processBundle", undefined);
+  await t.throwsAsync(running, { message: /split a bundle of source/ });
+  t.is(attempt.retainedInput.elementCount, 2);
 });

@@ -3,7 +3,8 @@
  * and splits when asked. It holds nothing back itself: the caller's `onOutput` writes into tentative segments.
  *
  * Invariant: it ends when the ProcessBundleResponse and the last message of every sink are there, or at once with the
- * SDK's error; it never waits for a data stream that a failed bundle did not open.
+ * SDK's error; it never waits for a data stream that a failed bundle did not open. It does not end before splits that
+ * were asked for are answered: what they give away would be run by nobody, or twice.
  */
 import type {
   BundleApplication,
@@ -96,7 +97,11 @@ export class BundleAttempt {
   readonly #openSinks: Set<string>;
   readonly #outputsEnded = Promise.withResolvers<void>();
   #input: BundleInput;
+  /** The SDK has split an element of this source, and did not say where in the input it is. */
+  #lostSplit: string | undefined;
   #answered = false;
+  /** Those that are not answered yet. */
+  readonly #splits = new Set<Promise<boolean>>();
 
   constructor(
     harness: HarnessConnection,
@@ -164,7 +169,20 @@ export class BundleAttempt {
       // An SDK may put small outputs into its answer instead of on the data stream.
       if (response.elements !== undefined) await this.#harness.onElements(response.elements);
       await Promise.race([this.#outputsEnded.promise, aborted.promise]);
+      await Promise.race([Promise.allSettled(this.#splits), aborted.promise]);
+      // What it has given back would be lost.
+      if (this.#lostSplit !== undefined)
+        throw new WeirError({
+          code: "INTERNAL",
+          domain: "external",
+          message: `The SDK split a bundle of ${this.#lostSplit} and told no channel split for it.`,
+          retry: true,
+        });
       return response;
+    } catch (failure) {
+      this.#answered = true;
+      await Promise.race([Promise.allSettled(this.#splits), aborted.promise.catch(() => undefined)]);
+      throw failure;
     } finally {
       forgetHarness();
       signal.removeEventListener("abort", onAbort);
@@ -175,11 +193,12 @@ export class BundleAttempt {
 
   /**
    * Asks the SDK to give back a part of what is left. @param fractionOfRemainder 0 = keep as little as can be.
-   * @returns undefined when the SDK does not split now.
+   * @param accept takes what is given back, which is input of its own from then on; called before the bundle ends
+   * @returns false when the SDK does not split now
    */
-  async split(fractionOfRemainder: number): Promise<BundleSplit | undefined> {
-    if (this.#answered) return undefined;
-    const answer = await this.#harness.instruct(this.#harness.newInstructionId(), {
+  split(fractionOfRemainder: number, accept: (split: BundleSplit) => void): Promise<boolean> {
+    if (this.#answered) return Promise.resolve(false);
+    const asked = this.#harness.instruct(this.#harness.newInstructionId(), {
       $case: "processBundleSplit",
       value: {
         instructionId: this.instructionId,
@@ -192,22 +211,37 @@ export class BundleAttempt {
         },
       },
     });
-    if (answer.error !== "" || answer.response?.$case !== "processBundleSplit") return undefined;
-    const { primaryRoots, residualRoots, channelSplits } = answer.response.value;
-    const channel = channelSplits.find((split) => split.transformId === this.#plan.sourceTransformId);
-    if (channel === undefined) return undefined;
-    const roots = primaryRoots.map((root: BundleApplication) => root.element);
+    const split = asked
+      .then((answer) => this.#onSplit(answer, accept))
+      .finally(() => {
+        this.#splits.delete(split);
+      });
+    this.#splits.add(split);
+    return split;
+  }
+
+  #onSplit({ error, response }: InstructionResponse, accept: (split: BundleSplit) => void): boolean {
+    if (error !== "" || response?.$case !== "processBundleSplit") return false;
+    const { primaryRoots, residualRoots, channelSplits } = response.value;
+    // A bundle has one source, which Java's SDK leaves unnamed.
+    const { sourceTransformId, skip } = this.#plan;
+    const channel = channelSplits.find(({ transformId }) => transformId === sourceTransformId || transformId === "");
+    if (channel === undefined) {
+      if (primaryRoots.length + residualRoots.length > 0) this.#lostSplit = sourceTransformId;
+      return false;
+    }
     const { primary, residualChannel } = splitInput(
       this.#input,
       {
         lastPrimaryElement: Number(channel.lastPrimaryElement),
         firstResidualElement: Number(channel.firstResidualElement),
       },
-      roots,
-      this.#plan.skip,
+      primaryRoots.map((root: BundleApplication) => root.element),
+      skip,
     );
     this.#input = primary;
-    return { residuals: residualsOf(residualRoots), residualChannel };
+    accept({ residuals: residualsOf(residualRoots), residualChannel });
+    return true;
   }
 
   /** Its metrics so far. @returns undefined when the SDK does not tell; @throws WeirError when the harness is lost. */

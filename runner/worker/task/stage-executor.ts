@@ -243,18 +243,25 @@ export class StageExecutor {
 
   /** What the bundle gives back is uncommitted input at once. @returns false when it gave nothing */
   async #split(running: RunningBundle, fractionOfRemainder: number): Promise<boolean> {
-    const inputs = await this.#splitOff(running, fractionOfRemainder);
-    this.#returned.push(...inputs);
-    this.#notify();
-    return inputs.length > 0;
+    let count = 0;
+    await this.#splitOff(running, fractionOfRemainder, (inputs) => {
+      count = inputs.length;
+      this.#returned.push(...inputs);
+      this.#notify();
+    });
+    return count > 0;
   }
 
-  async #splitOff(running: RunningBundle, fractionOfRemainder: number): Promise<BundleInput[]> {
-    const split = await running.attempt.split(fractionOfRemainder);
-    if (split === undefined) return [];
-    this.#init.log.debug({ bundle: running.attempt.instructionId, fractionOfRemainder }, "split a bundle");
-    const roots = split.residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
-    return [bundleInputOf(roots), split.residualChannel].filter(({ elementCount }) => elementCount > 0);
+  async #splitOff(
+    running: RunningBundle,
+    fractionOfRemainder: number,
+    accept: (inputs: readonly BundleInput[]) => void,
+  ): Promise<void> {
+    await running.attempt.split(fractionOfRemainder, ({ residuals, residualChannel }) => {
+      this.#init.log.debug({ bundle: running.attempt.instructionId, fractionOfRemainder }, "split a bundle");
+      const roots = residuals.map((residual): Chunk => ({ data: residual.element, elementCount: 1 }));
+      accept([bundleInputOf(roots), residualChannel].filter(({ elementCount }) => elementCount > 0));
+    });
   }
 
   /**
@@ -306,7 +313,8 @@ export class StageExecutor {
     if (slowest === undefined) return [];
     slowest.splitting = true;
     try {
-      return await this.#splitOff(slowest, 0.5);
+      await this.#splitOff(slowest, 0.5, (inputs) => taken.push(...inputs));
+      return taken;
     } finally {
       slowest.splitting = false;
     }
