@@ -34,6 +34,7 @@ import { explanationLines } from "./job-server/job-explanation.ts";
 import { JobServer } from "./job-server/job-server.ts";
 import { LocalWorkers } from "./job-server/local-workers.ts";
 import { Scheduler } from "./job-server/scheduler.ts";
+import { DEFAULT_STUCK_AFTER_MS } from "./job-server/streaming-execution.ts";
 import { WorkerRegistry } from "./job-server/worker-registry.ts";
 import { addWorkerOptions, integer, port, type WorkerFlags, yesOrNo } from "./worker-flags.ts";
 
@@ -53,6 +54,7 @@ interface ServeFlags extends WorkerFlags {
   readonly dataDir: string | undefined;
   readonly workers: number;
   readonly historySize: number;
+  readonly stuckAfter: number;
   readonly cleanArtifactsPerJob: boolean;
   readonly flinkMaster: string | undefined;
   readonly flinkConfDir: string | undefined;
@@ -90,6 +92,7 @@ async function serve(flags: ServeFlags): Promise<void> {
             workerWaitMs: WORKER_WAIT_MS,
             localWorkerCount: flags.workers,
             metricsBytes: limits.metricsBytes,
+            stuckAfterMs: flags.stuckAfter * 1_000,
             checkpointDirectory: join(flags.dataDir ?? (data?.path as string), "checkpoints"),
             clock: systemClock,
             log,
@@ -245,6 +248,12 @@ function serveCommand(): Command {
     )
     .option("--workers <count>", "local worker processes", integer(0, 256), Math.max(1, availableParallelism() >> 1))
     .option("--history-size <count>", "finished jobs that are kept", integer(0, 100_000), 10)
+    .option(
+      "--stuck-after <seconds>",
+      "a bundle or watermark that stands still for so long is told of in a job message",
+      integer(1, 86_400),
+      DEFAULT_STUCK_AFTER_MS / 1_000,
+    )
     .option("--clean-artifacts-per-job [boolean]", "remove a job's staged files when it is over", yesOrNo, true)
     .addOption(new Option("--flink-master <address>").hideHelp())
     .addOption(new Option("--flink-conf-dir <folder>").hideHelp())

@@ -32,6 +32,7 @@ export interface WorkerMessage {
     | //
     /** The answer to SplitTask. */
     { $case: "taskSplit"; value: TaskSplit }
+    | { $case: "slowBundle"; value: SlowBundle }
     | undefined;
 }
 
@@ -114,6 +115,24 @@ export interface JobMessage {
   importance: number;
   text: string;
   timeMs: bigint;
+}
+
+/**
+ * A bundle that stands still, or runs for very long: sent again and again as long as it does, and once with `ended` when
+ * it has ended or goes on.
+ */
+export interface SlowBundle {
+  jobId: string;
+  vertexId: string;
+  /** Its instruction id. */
+  bundleId: string;
+  harnessId: string;
+  ageMs: bigint;
+  /** Since it was last seen to make progress. */
+  quietMs: bigint;
+  /** Where its harness says that it stands, or why that cannot be told; a few kilobytes. */
+  stacks: string;
+  ended: boolean;
 }
 
 export interface JobReleased {
@@ -480,6 +499,9 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "taskSplit":
         TaskSplit.encode(message.message.value, writer.uint32(90).fork()).join();
         break;
+      case "slowBundle":
+        SlowBundle.encode(message.message.value, writer.uint32(98).fork()).join();
+        break;
     }
     return writer;
   },
@@ -585,6 +607,14 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
             message.message = { $case: "taskSplit", value: TaskSplit.decode(reader, reader.uint32()) };
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.message = { $case: "slowBundle", value: SlowBundle.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -666,6 +696,12 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "taskSplit": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "taskSplit", value: TaskSplit.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "slowBundle": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "slowBundle", value: SlowBundle.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1421,6 +1457,151 @@ export const JobMessage: MessageFns<JobMessage> = {
     message.importance = object.importance ?? 0;
     message.text = object.text ?? "";
     message.timeMs = (object.timeMs !== undefined && object.timeMs !== null) ? BigInt(object.timeMs) : 0n;
+    return message;
+  },
+};
+
+function createBaseSlowBundle(): SlowBundle {
+  return { jobId: "", vertexId: "", bundleId: "", harnessId: "", ageMs: 0n, quietMs: 0n, stacks: "", ended: false };
+}
+
+export const SlowBundle: MessageFns<SlowBundle> = {
+  encode(message: SlowBundle, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.vertexId !== "") {
+      writer.uint32(18).string(message.vertexId);
+    }
+    if (message.bundleId !== "") {
+      writer.uint32(26).string(message.bundleId);
+    }
+    if (message.harnessId !== "") {
+      writer.uint32(34).string(message.harnessId);
+    }
+    if (message.ageMs !== 0n) {
+      if (BigInt.asIntN(64, message.ageMs) !== message.ageMs) {
+        throw new globalThis.Error("value provided for field message.ageMs of type int64 too large");
+      }
+      writer.uint32(40).int64(message.ageMs);
+    }
+    if (message.quietMs !== 0n) {
+      if (BigInt.asIntN(64, message.quietMs) !== message.quietMs) {
+        throw new globalThis.Error("value provided for field message.quietMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.quietMs);
+    }
+    if (message.stacks !== "") {
+      writer.uint32(58).string(message.stacks);
+    }
+    if (message.ended !== false) {
+      writer.uint32(64).bool(message.ended);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SlowBundle {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSlowBundle();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vertexId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.bundleId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.harnessId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.ageMs = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.quietMs = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.stacks = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ended = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SlowBundle>, I>>(base?: I): SlowBundle {
+    return SlowBundle.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SlowBundle>, I>>(object: I): SlowBundle {
+    const message = createBaseSlowBundle();
+    message.jobId = object.jobId ?? "";
+    message.vertexId = object.vertexId ?? "";
+    message.bundleId = object.bundleId ?? "";
+    message.harnessId = object.harnessId ?? "";
+    message.ageMs = (object.ageMs !== undefined && object.ageMs !== null) ? BigInt(object.ageMs) : 0n;
+    message.quietMs = (object.quietMs !== undefined && object.quietMs !== null) ? BigInt(object.quietMs) : 0n;
+    message.stacks = object.stacks ?? "";
+    message.ended = object.ended ?? false;
     return message;
   },
 };

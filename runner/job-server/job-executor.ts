@@ -51,6 +51,20 @@ export interface JobProgress {
   readonly stages?: readonly StageProgress[];
   /** Undefined where the job takes none. */
   readonly checkpoints: CheckpointCounts | undefined;
+  /** Those that stand still or run for very long. */
+  readonly slowBundles?: readonly SlowBundle[];
+}
+
+/** A bundle that stands still or runs for very long. */
+export interface SlowBundle {
+  readonly vertexId: string;
+  readonly bundleId: string;
+  readonly harnessId: string;
+  readonly ageMs: number;
+  /** Since it was last seen to make progress. */
+  readonly quietMs: number;
+  /** Where its harness says that it stands, or why that is not known. */
+  readonly stacks: string;
 }
 
 /** A stage of a job that runs stage by stage. */

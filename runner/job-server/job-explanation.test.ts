@@ -91,3 +91,34 @@ test("a job that runs stage by stage tells how many subtasks are done", (t) => {
     "  waits for its input: 0 running, 0 finished",
   ]);
 });
+
+test("slow bundles are shown with their stacks at their stage, in either engine, and no more than a few", (t) => {
+  const bundle = (vertexId: string, bundleId: string) => ({
+    vertexId,
+    bundleId,
+    harnessId: "h",
+    ageMs: 12_340,
+    quietMs: 11_000,
+    stacks: "line 1\nline 2",
+  });
+  const shown = (bundleId: string) => [
+    `  bundle ${bundleId} on SDK harness h runs for 12.3 s, without progress for 11 s`,
+    "    line 1",
+    "    line 2",
+  ];
+  const slowBundles = [bundle("a", "1"), ...["2", "3", "4", "5", "6"].map((id) => bundle("b", id))];
+  const streaming = { tasks: [task("a", 0, {}), task("b", 0, {})], checkpoints: undefined, slowBundles };
+  const lines = explanationLines(explainJob("job", "RUNNING", streaming)).filter(
+    (line) => !/watermark|queued/.test(line),
+  );
+  const tasks = "  2 subtasks: 1 running, 0 finished";
+  const b = ["2", "3", "4", "5"].flatMap(shown);
+  const expected = ["", "[a]", tasks, ...shown("1"), "", "[b]", tasks, ...b, "  1 more slow bundles"];
+  t.deepEqual(lines.slice(1), expected);
+  const stages = [{ vertexId: "a", vertexName: "[a]", subtasks: 1, running: 1, finished: 0, oldestTaskAgeMs: 12_000 }];
+  const blocking = explainJob("job", "RUNNING", { tasks: [], stages, checkpoints: undefined, slowBundles });
+  t.deepEqual(explanationLines(blocking).slice(3), [
+    "  1 subtask: 1 running, the oldest for 12 s, 0 finished",
+    ...shown("1"),
+  ]);
+});

@@ -4,10 +4,13 @@
  *
  * A stage's watermarks are the least of its subtasks', its queued bytes their sum, its bundle age the oldest.
  */
-import type { JobProgress } from "./job-executor.ts";
+import type { JobProgress, SlowBundle } from "./job-executor.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
 import type { TaskHold, TaskProgress } from "./stream-task-table.ts";
 import { holdText, watermarkText } from "./watermark-text.ts";
+
+/** Of a stage's slow bundles, for people. */
+const MAX_STACKS = 4;
 
 /** Plain data; as `weir explain --json` prints it. */
 export interface JobExplanation {
@@ -38,6 +41,8 @@ export interface StageExplanation {
   readonly holds: readonly HoldExplanation[];
   /** Names of the stages that have to take something before it starts another bundle. */
   readonly waitsForRoomAt: readonly string[];
+  /** Bundles that stand still or run for very long. */
+  readonly slowBundles: readonly Omit<SlowBundle, "vertexId">[];
 }
 
 export interface HoldExplanation {
@@ -55,6 +60,8 @@ export interface HoldExplanation {
 /** @param progress undefined when the job does not run */
 export function explainJob(jobId: string, state: JobState, progress: JobProgress | undefined): JobExplanation {
   if (progress === undefined || isTerminal(state)) return { jobId, state, engine: null, stages: [], heldBackAt: null };
+  const slowBundlesOf = (wanted: string) =>
+    (progress.slowBundles ?? []).flatMap(({ vertexId, ...bundle }) => (vertexId === wanted ? [bundle] : []));
   if (progress.stages !== undefined) {
     const stages = progress.stages.map(({ vertexId, vertexName, subtasks, running, finished, oldestTaskAgeMs }) => ({
       vertexId,
@@ -69,18 +76,25 @@ export function explainJob(jobId: string, state: JobState, progress: JobProgress
       bundleAgeMs: 0,
       holds: [],
       waitsForRoomAt: [],
+      slowBundles: slowBundlesOf(vertexId),
     }));
     return { jobId, state, engine: "blocking", stages, heldBackAt: null };
   }
   const byVertex = new Map<string, TaskProgress[]>();
   for (const task of progress.tasks) byVertex.set(task.vertexId, [...(byVertex.get(task.vertexId) ?? []), task]);
   const nameOf = (vertexId: string) => byVertex.get(vertexId)?.[0]?.vertexName ?? vertexId;
-  const stages = [...byVertex.values()].map((tasks) => explainStage(tasks, nameOf));
+  const stages = [...byVertex.values()].map((tasks) => ({
+    ...explainStage(tasks, nameOf),
+    slowBundles: slowBundlesOf(tasks[0]?.vertexId ?? ""),
+  }));
   const held = stages.find(({ holds, waitsForRoomAt }) => holds.length > 0 && waitsForRoomAt.length === 0);
   return { jobId, state, engine: "streaming", stages, heldBackAt: held?.name ?? null };
 }
 
-function explainStage(tasks: readonly TaskProgress[], nameOf: (vertexId: string) => string): StageExplanation {
+function explainStage(
+  tasks: readonly TaskProgress[],
+  nameOf: (vertexId: string) => string,
+): Omit<StageExplanation, "slowBundles"> {
   const [first] = tasks as readonly [TaskProgress];
   const told = tasks.flatMap(({ status }) => (status === undefined ? [] : [status]));
   const least = (values: readonly number[]) => (told.length < tasks.length ? null : watermarkText(Math.min(...values)));
@@ -131,16 +145,31 @@ export function explanationLines({ jobId, state, engine, stages, heldBackAt }: J
     const age =
       stage.taskAgeMs !== undefined && subtasksRunning > 0 ? `, the oldest for ${seconds(stage.taskAgeMs)}` : "";
     lines.push(`  ${planned}: ${subtasksRunning} running${age}, ${subtasksFinished} finished`);
-    if (engine === "blocking") continue;
+    if (engine === "blocking") {
+      lines.push(...slowBundleLines(stage));
+      continue;
+    }
     lines.push(`  watermark in ${inputWatermark ?? "not told yet"}, out ${outputWatermark ?? "not told yet"}`);
     const bundle = stage.bundleAgeMs > 0 ? `a bundle for ${seconds(stage.bundleAgeMs)}` : "no bundle";
     lines.push(`  ${stage.queuedBytes} bytes queued; ${bundle} running`);
     for (const { subtask, text } of stage.holds)
       lines.push(`  held by ${text}${parallelism === 1 ? "" : ` (subtask ${subtask})`}`);
     for (const name of stage.waitsForRoomAt) lines.push(`  waits for room in the channels to ${name}`);
+    lines.push(...slowBundleLines(stage));
   }
   if (heldBackAt !== null) lines.push("", `Held back first at ${heldBackAt}.`);
   return lines;
+}
+
+function slowBundleLines({ slowBundles }: StageExplanation): string[] {
+  const lines = slowBundles
+    .slice(0, MAX_STACKS)
+    .flatMap(({ bundleId, harnessId, ageMs, quietMs, stacks }) => [
+      `  bundle ${bundleId} on SDK harness ${harnessId} runs for ${seconds(ageMs)}, without progress for ${seconds(quietMs)}`,
+      ...stacks.split("\n").map((line) => `    ${line}`),
+    ]);
+  const more = slowBundles.length - MAX_STACKS;
+  return more > 0 ? [...lines, `  ${more} more slow bundles`] : lines;
 }
 
 function seconds(ms: number): string {

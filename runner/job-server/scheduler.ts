@@ -5,13 +5,14 @@ import { BlockingExecution, type BlockingExecutionInit } from "./blocking-execut
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
 import { openSavepoint } from "./open-savepoint.ts";
-import { StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
+import { SlowBundleTable } from "./slow-bundle-table.ts";
+import { DEFAULT_STUCK_AFTER_MS, StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
 
 export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
-  readonly #jobs = new Map<JobId, Execution>();
+  readonly #jobs = new Map<JobId, { readonly execution: Execution; readonly slowBundles: SlowBundleTable }>();
   /** Before their execution began: while a savepoint was read. */
   readonly #cancelled = new Set<JobId>();
 
@@ -36,34 +37,42 @@ export class Scheduler implements JobExecutor {
     const execution: Execution = isStreaming
       ? new StreamingExecution(this.#init, restored, observer)
       : new BlockingExecution(this.#init, run, observer);
-    this.#jobs.set(run.jobId, execution);
+    const { registry, stuckAfterMs = DEFAULT_STUCK_AFTER_MS } = this.#init;
+    const slowBundles = new SlowBundleTable(run, observer, stuckAfterMs);
+    this.#jobs.set(run.jobId, { execution, slowBundles });
+    registry.listen(slowBundles);
     try {
       return await execution.run();
     } finally {
+      registry.unlisten(slowBundles);
       this.#jobs.delete(run.jobId);
     }
   }
 
   async cancel(jobId: JobId): Promise<void> {
-    const execution = this.#jobs.get(jobId);
+    const execution = this.#jobs.get(jobId)?.execution;
     if (execution === undefined) this.#cancelled.add(jobId);
     execution?.end({ kind: "cancelled" });
     await execution?.released;
   }
 
   drain(jobId: JobId): boolean {
-    const execution = this.#jobs.get(jobId);
+    const execution = this.#jobs.get(jobId)?.execution;
     if (execution?.drain === undefined) return false;
     execution.drain();
     return true;
   }
 
   progress(jobId: JobId): JobProgress | undefined {
-    return this.#jobs.get(jobId)?.progress;
+    const job = this.#jobs.get(jobId);
+    const progress = job?.execution.progress;
+    return job === undefined || progress === undefined
+      ? undefined
+      : { ...progress, slowBundles: job.slowBundles.bundles };
   }
 
   async close(): Promise<void> {
-    const executions = [...this.#jobs.values()];
+    const executions = [...this.#jobs.values()].map(({ execution }) => execution);
     for (const execution of executions) execution.end({ kind: "cancelled" });
     await Promise.all(executions.map((execution) => execution.released));
   }

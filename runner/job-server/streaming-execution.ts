@@ -39,7 +39,7 @@ export interface StreamingExecutionInit {
   readonly checkpointDirectory: string;
   /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
   readonly openCheckpoints?: (path: string) => CheckpointDirectory;
-  /** A watermark that has not moved for so long while input waits is told of. Default: 5 minutes. */
+  /** A bundle, or a watermark while input waits, that has not moved for so long is told of. Default: 5 minutes. */
   readonly stuckAfterMs?: number;
   /** Of the job's metrics; what does not fit is left out. Default: that of the metrics themselves. */
   readonly metricsBytes?: number;
@@ -51,7 +51,8 @@ type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
 
 /** A local worker is there in about a second: worth waiting for, or its share stays with the others for good. */
 const MORE_WORKERS_WAIT_MS = 2_000;
-const DEFAULT_STUCK_AFTER_MS = 300_000;
+/** A bundle or watermark that stands still for so long is told of in a job message. */
+export const DEFAULT_STUCK_AFTER_MS = 300_000;
 /** Of that time: how often it is looked for stuck watermarks. */
 const STUCK_CHECKS = 10;
 

@@ -111,6 +111,12 @@ export class WorkerJob {
     return this.#descriptors.get(descriptorId);
   }
 
+  /** Whose stage or head a descriptor is of. */
+  vertexOf(descriptorId: string): VertexId | undefined {
+    const isOf = (own: string) => descriptorId === own || descriptorId.startsWith(`${own}/`);
+    return this.#init.description.graph.vertices.find(({ id }) => isOf(this.#descriptorId(id)))?.id;
+  }
+
   #descriptorId(vertexId: VertexId): string {
     return `${this.#init.description.jobId}/${vertexId}`;
   }

@@ -37,6 +37,7 @@ import { type LogEntryPlain, loggingService } from "./fn-api/logging-service.ts"
 import { provisionService } from "./fn-api/provision-service.ts";
 import { workerStatusService } from "./fn-api/worker-status-service.ts";
 import { EnvironmentLostError } from "./harness-pool.ts";
+import { SlowBundles } from "./slow-bundles.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import type { TaskDeployment } from "./task/task-runner.ts";
 import { type TellMetrics, WorkerJob } from "./worker-job.ts";
@@ -160,6 +161,16 @@ export class Worker {
       0,
     );
     this.#scope.own(fnApi);
+    const watching = new AbortController();
+    this.#scope.defer(() => watching.abort());
+    const slowBundles = new SlowBundles({
+      harnesses: () => this.#connections.values(),
+      status,
+      tell: (value) => this.#send({ $case: "slowBundle", value }),
+      clock: this.#init.clock,
+      log: this.#init.log,
+    });
+    void slowBundles.run(watching.signal);
     const address = fnApi.address;
     this.#endpoints = { control: address, logging: address, provision: address, artifact: address, status: address };
     this.#connect();

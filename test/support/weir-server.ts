@@ -50,6 +50,59 @@ export function runWeir(args: readonly string[], limitMs = 30_000): Promise<Ende
   return runToEnd(process.execPath, [join(root, "bin", "weir.js"), ...args], limitMs);
 }
 
+/** A `weir` command that goes on, with what it has printed so far. */
+export class WeirProcess {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number | null>;
+  readonly #waiting = new Set<() => void>();
+  #stdout = "";
+
+  constructor(args: readonly string[]) {
+    const child = spawn(process.execPath, [join(root, "bin", "weir.js"), ...args], {
+      cwd: root,
+      env: environment(),
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    this.#child = child;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      this.#stdout += text;
+      for (const look of this.#waiting) look();
+    });
+    this.#ended = new Promise((resolve) => child.once("close", resolve));
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  /** Resolves when what it has printed matches; rejects when it ends before. */
+  async printed(pattern: RegExp): Promise<void> {
+    const found = Promise.withResolvers<void>();
+    const look = () => {
+      if (pattern.test(this.#stdout)) found.resolve();
+    };
+    this.#waiting.add(look);
+    look();
+    const early = this.#ended.then(() => {
+      look();
+      found.reject(new Error(`It ended without ${String(pattern)}:\n${this.#stdout}`));
+    });
+    await found.promise;
+    this.#waiting.delete(look);
+    void early;
+  }
+
+  /** @returns its exit code when it has ended by itself. */
+  get ended(): Promise<number | null> {
+    return this.#ended;
+  }
+
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+}
+
 export class WeirServer {
   readonly endpoint: string;
   readonly #child: ChildProcess;

@@ -20,7 +20,7 @@ import { WeirError } from "../../base/errors.ts";
 import type { InstructionId } from "../../base/ids.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import { encodeData, encodeTimers } from "./encode-elements.ts";
-import type { BundleStreams, HarnessConnection, StateReply } from "./harness-connection.ts";
+import type { BundleStreams, HarnessConnection, StateReply, WatchedBundle } from "./harness-connection.ts";
 import { fullMonitoringInfos } from "./short-ids.ts";
 import { type BundleInput, splitInput } from "./bundle-input.ts";
 
@@ -87,7 +87,7 @@ export interface BundleSplit {
   readonly residualChannel: BundleInput;
 }
 
-export class BundleAttempt {
+export class BundleAttempt implements WatchedBundle {
   readonly instructionId: InstructionId;
   readonly #harness: HarnessConnection;
   readonly #plan: BundlePlan;
@@ -102,6 +102,7 @@ export class BundleAttempt {
   #answered = false;
   /** Those that are not answered yet. */
   readonly #splits = new Set<Promise<boolean>>();
+  #activity = 0;
 
   constructor(
     harness: HarnessConnection,
@@ -123,6 +124,14 @@ export class BundleAttempt {
     if (this.#openSinks.size === 0) this.#outputsEnded.resolve();
   }
 
+  get descriptorId(): string {
+    return this.#plan.descriptorId;
+  }
+
+  get activity(): number {
+    return this.#activity;
+  }
+
   /** What a retry would have to run: the input less what accepted splits gave away. */
   get retainedInput(): BundleInput {
     return this.#input;
@@ -139,12 +148,20 @@ export class BundleAttempt {
     const onAbort = () => aborted.reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
     const streams: BundleStreams = {
-      onData: (transformId, data, isLast) => this.#onData(transformId, data, isLast),
+      watched: this,
+      onData: (transformId, data, isLast) => {
+        this.#activity++;
+        return this.#onData(transformId, data, isLast);
+      },
       onTimers: (transformId, timerFamilyId, timers, isLast) => {
+        this.#activity++;
         if (timers.length > 0) this.#handlers.onTimers?.(transformId, timerFamilyId, timers);
         if (isLast) this.#endSink(`${transformId}\n${timerFamilyId}`);
       },
-      onState: (request) => this.#handlers.onState(request),
+      onState: (request) => {
+        this.#activity++;
+        return this.#handlers.onState(request);
+      },
     };
     this.#harness.openBundle(this.instructionId, streams);
     const elements = this.#embeddedElements();

@@ -11,14 +11,25 @@ import type {
   InstructionResponse,
   StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
+import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { HarnessId, InstructionId } from "../../base/ids.ts";
 
 /** The request of an instruction, without its id. */
 export type InstructionBody = NonNullable<InstructionRequest["request"]>;
 
+/** A running bundle as whoever looks for bundles that stand still sees it. */
+export interface WatchedBundle {
+  readonly descriptorId: string;
+  /** Grows with every message that the SDK sends for the bundle. */
+  readonly activity: number;
+  /** Its metrics so far. @returns undefined when the SDK does not tell; @throws WeirError when the harness is lost. */
+  progress(): Promise<readonly MonitoringInfo[] | undefined>;
+}
+
 /** What a running bundle takes from the shared streams. */
 export interface BundleStreams {
+  readonly watched: WatchedBundle;
   /** One data message of a sink. What it returns is awaited before more of the stream is read: only disk may be awaited. */
   onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void;
   onTimers(transformId: string, timerFamilyId: string, timers: Uint8Array, isLast: boolean): Promise<void> | void;
@@ -123,6 +134,11 @@ export class HarnessConnection {
 
   closeBundle(instructionId: InstructionId): void {
     this.#bundles.delete(instructionId);
+  }
+
+  /** Those that run now, by instruction id. */
+  get bundles(): ReadonlyMap<string, { readonly watched: WatchedBundle }> {
+    return this.#bundles;
   }
 
   bundle(instructionId: string): BundleStreams | undefined {
