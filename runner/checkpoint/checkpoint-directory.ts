@@ -5,6 +5,7 @@
  * Invariant: a manifest appears under its name whole and durable, or not at all.
  */
 import { relative, resolve, sep } from "node:path";
+import { randomId } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import { decodeManifest, encodeManifest, filesOf, type SnapshotManifest } from "./snapshot-manifest.ts";
 import { isRemote, locationIn } from "../storage/checkpoint-storage.ts";
@@ -27,9 +28,16 @@ export class CheckpointDirectory {
     return locationIn(this.path, `checkpoint-${checkpointId}.json`);
   }
 
-  /** @throws WeirError naming the directory when it cannot be made, or the store when it cannot be reached. */
+  /**
+   * Makes it, and finds out whether files can be written and deleted in it: a job is to know before it needs that.
+   * @throws WeirError naming the place, and why not
+   */
   async open(): Promise<void> {
-    await openStorage(this.path).open(this.statePath);
+    const storage = openStorage(this.path);
+    await storage.open(this.statePath);
+    const probe = locationIn(this.statePath, `${randomId()}.part`);
+    await storage.create(probe, new Uint8Array());
+    await storage.delete([probe]);
   }
 
   /** @throws WeirError naming the file; it then does not exist. */

@@ -7,15 +7,18 @@
  * Source: FlinkPipelineOptions.java, VersionDependentFlinkPipelineOptions.java; pipeline_options.py for the SDK's.
  */
 
+import { stateBackendSentence } from "./state-backend.ts";
+
 export type OptionType = "STRING" | "BOOLEAN" | "INTEGER" | "ARRAY";
 
 /**
  * - `honoured`: does what it says.
  * - `not-yet`: accepted; a job that sets it is told that it has no effect yet.
  * - `not-applicable`: about something that Weir does not have; a job that sets it is told so.
+ * - `mapped`: means something of Weir's; a job that sets it is told what, by `mapping`.
  * - `client`: read by the SDK; nothing to say.
  */
-export type OptionEffect = "honoured" | "not-yet" | "not-applicable" | "client";
+export type OptionEffect = "honoured" | "not-yet" | "not-applicable" | "mapped" | "client";
 
 export interface OptionSpec {
   readonly name: string;
@@ -31,9 +34,11 @@ export interface OptionSpec {
   /** Values beside the range, such as -1 for "not set". */
   readonly alsoAllowed?: readonly number[];
   readonly choices?: readonly string[];
+  /** A sentence for the value given. */
+  readonly mapping?: (given: string) => string;
 }
 
-type Limits = Pick<OptionSpec, "minimum" | "maximum" | "alsoAllowed" | "choices">;
+type Limits = Pick<OptionSpec, "minimum" | "maximum" | "alsoAllowed" | "choices" | "mapping">;
 
 function option(
   effect: OptionEffect,
@@ -110,13 +115,9 @@ const CHECKPOINTS: readonly OptionSpec[] = [
 ];
 
 const STATE: readonly OptionSpec[] = [
-  option(
-    "not-applicable",
-    "state_backend",
-    "STRING",
-    undefined,
-    "rocksdb or filesystem in Flink. Weir keeps state in memory and beyond its budget in SQLite files.",
-  ),
+  option("mapped", "state_backend", "STRING", undefined, "rocksdb, hashmap or filesystem: all mean Weir's own.", {
+    mapping: stateBackendSentence,
+  }),
   option("honoured", "state_backend_storage_path", "STRING", undefined, "Where checkpoints are stored."),
   option("not-applicable", "state_backend_factory", "STRING", undefined, "Java class of a Flink state backend."),
   option("honoured", "savepoint_path", "STRING", undefined, "Savepoint or retained checkpoint to start from."),

@@ -45,7 +45,10 @@ export class OptionValues {
     return Array.isArray(value) ? (value as readonly string[]) : [];
   }
 
-  /** One sentence for each option that differs from its default and has no effect, of other runners one for each. */
+  /**
+   * One sentence for each option that differs from its default and has no effect, or that of something else; of other
+   * runners one for each.
+   */
   ineffective(): string[] {
     const sentences: string[] = [];
     for (const [name, value] of this.#values) {
@@ -54,6 +57,7 @@ export class OptionValues {
       if (Array.isArray(value) && value.length === 0) continue;
       const given = `Option --${name} (given: ${Array.isArray(value) ? value.join(",") : String(value)})`;
       if (spec.effect === "not-yet") sentences.push(`${given} is accepted but not honoured yet: it has no effect.`);
+      if (spec.mapping !== undefined && value !== "") sentences.push(spec.mapping(String(value)));
       if (spec.effect === "not-applicable") {
         sentences.push(`${given} is accepted but has no effect in Weir. ${spec.description}`);
       }

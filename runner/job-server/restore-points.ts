@@ -40,11 +40,11 @@ export class RestorePoints {
    * The newest complete checkpoint that is whole; when none was ever complete, the job's savepoint, or undefined: from
    * the beginning.
    * @param written settles when the manifest that is being written is durable, or given up
-   * @throws WeirError DATA_LOSS when there were some and none can be read
+   * @throws WeirError naming the option when checkpoints cannot be stored; DATA_LOSS when there were some and none can be read
    */
   async find(written: Promise<unknown>): Promise<RestorePoint | undefined> {
     const { directory, observer, run } = this.#init;
-    if (!this.#isOpened) await directory.open();
+    if (!this.#isOpened) await this.#open();
     this.#isOpened = true;
     await written;
     const candidates = this.#retained.newestFirst;
@@ -67,6 +67,21 @@ export class RestorePoints {
       message: `None of the checkpoints in ${directory.path} can be restored, and to start from the beginning would repeat results.`,
       hint: "Restore the directory, or submit the job again.",
     });
+  }
+
+  async #open(): Promise<void> {
+    const { directory, settings } = this.#init;
+    try {
+      await directory.open();
+    } catch (thrown) {
+      const { code, domain, message, retry } = WeirError.from(thrown);
+      const where =
+        settings.storageDirectory === undefined
+          ? "in the job server's data directory"
+          : `where --state_backend_storage_path says, ${settings.storageDirectory}`;
+      const said = `Checkpoints cannot be stored ${where}. ${message}`;
+      throw new WeirError({ code, domain, message: said, retry, cause: thrown });
+    }
   }
 
   /** All tasks of the attempt run: what fails from now on is not about the files that it began from. */

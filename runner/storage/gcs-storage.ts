@@ -217,6 +217,6 @@ function codeOf(code: number | string | undefined, message: string): ErrorCode {
   if (Number(code) === 404) return "NOT_FOUND";
   if (Number(code) === 412) return "ALREADY_EXISTS";
   if (code === "CONTENT_DOWNLOAD_MISMATCH") return "DATA_LOSS";
-  if (Number(code) === 401 || Number(code) === 403) return "FAILED_PRECONDITION";
-  return /default credentials/i.test(message) ? "FAILED_PRECONDITION" : "UNAVAILABLE";
+  if ([400, 401, 403].includes(Number(code))) return "FAILED_PRECONDITION";
+  return /default credentials|invalid_grant/i.test(message) ? "FAILED_PRECONDITION" : "UNAVAILABLE";
 }

@@ -39,10 +39,11 @@ export class S3Storage implements CheckpointStorage {
     return this.#loaded;
   }
 
+  /** By a listing, whose refusal says why; that of a HEAD has no words. */
   async open(folder: string): Promise<void> {
-    const { Bucket } = placeOf(folder);
+    const { Bucket, Key } = placeOf(folder);
     await this.#try("reach the bucket of", folder, async ({ sdk, client }) => {
-      await client.send(new sdk.HeadBucketCommand({ Bucket }));
+      await client.send(new sdk.ListObjectsV2Command({ Bucket, Prefix: `${Key}/`, MaxKeys: 1 }));
     });
   }
 
@@ -194,9 +195,16 @@ function failed(what: string, location: string, cause: unknown): WeirError {
   return storageFailure({ what, location, code, reason, hints: HINTS, cause });
 }
 
+const ABSENT: ReadonlySet<string> = new Set(["NoSuchKey", "NoSuchBucket", "NotFound"]);
+/** Statuses that another attempt may not meet: too slow, a concurrent write, too many requests. */
+const PASSING: ReadonlySet<number> = new Set([408, 409, 429]);
+const PASSING_NAMES: ReadonlySet<string> = new Set(["RequestTimeout", "NoSuchUpload"]);
+
 function codeOf(name: string, status: number | undefined): ErrorCode {
-  if (status === 404) return "NOT_FOUND";
+  if (status === 404 && ABSENT.has(name)) return "NOT_FOUND";
   if (status === 412) return "ALREADY_EXISTS";
-  if (status === 401 || status === 403 || name === "CredentialsProviderError") return "FAILED_PRECONDITION";
-  return "UNAVAILABLE";
+  if (name === "CredentialsProviderError" || name === "TokenProviderError") return "FAILED_PRECONDITION";
+  if (status === undefined || status < 300 || status >= 500 || PASSING.has(status) || PASSING_NAMES.has(name))
+    return "UNAVAILABLE";
+  return "FAILED_PRECONDITION";
 }

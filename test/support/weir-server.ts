@@ -114,14 +114,18 @@ export class WeirServer {
     this.#directory = directory;
   }
 
-  static async open(args: readonly string[] = []): Promise<WeirServer> {
+  /** @param variables of its environment beside ours */
+  static async open(
+    args: readonly string[] = [],
+    variables: Readonly<Record<string, string>> = {},
+  ): Promise<WeirServer> {
     const directory = mkdtempSync(join(tmpdir(), "weir-test-"));
     const ports = ["--job-port", "0", "--artifact-port", "0", "--expansion-port", "-1"];
     const folders = ["--data-dir", join(directory, "data"), "--artifacts-dir", join(directory, "artifacts")];
     const child = spawn(
       process.execPath,
       [join(root, "bin", "weir.js"), "serve", ...ports, ...folders, "--workers", "1", ...args],
-      { cwd: root, env: environment(), stdio: ["ignore", "pipe", "pipe"] },
+      { cwd: root, env: { ...environment(), ...variables }, stdio: ["ignore", "pipe", "pipe"] },
     );
     let log = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => (log = (log + text).slice(-8_000)));
