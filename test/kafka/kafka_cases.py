@@ -47,7 +47,8 @@ class Run:
     self.checkpoints = checkpoints
 
   def counted(self):
-    return len(numbered_records.found(self.broker, 'counts'))
+    """How many records, those that were counted again after a crash too."""
+    return sum(self.broker.ends('counts').values())
 
   def wait_for_progress(self):
     count, checkpoint = self.counted() + RECORDS_BETWEEN_HARMS, self.watch.newest() + CHECKPOINTS_BETWEEN_HARMS
@@ -99,7 +100,7 @@ def first_begun_after(directory, time_ms):
 
 def wait_for_quiet(run, total):
   """All is counted, and the checkpoint after that is complete: the offsets on the broker are the ends."""
-  run.client.wait_for('%d records' % total, lambda: run.counted() >= total)
+  run.client.wait_for('%d records' % total, lambda: len(numbered_records.found(run.broker, 'counts')) >= total)
   counted_ms = time.time() * 1000
   ends = run.broker.ends('in')
   run.client.wait_for('a checkpoint', lambda: first_begun_after(run.checkpoints, counted_ms) is not None)

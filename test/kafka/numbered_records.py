@@ -9,10 +9,19 @@ import threading
 import kafka_counts
 
 KEY_COUNT = 12
+# The records' timestamps grow from here by a second with each.
+BASE_MS = 1_600_000_000_000
 
 
 def key_of(number):
   return b'key-%d' % (number % KEY_COUNT)
+
+
+def put(broker, partition_count, numbers, **options):
+  """Writes these records; options are KafkaBroker.produce's."""
+  broker.produce(
+      'in', [(number % KEY_COUNT % partition_count, key_of(number), b'%d %d' % (number // KEY_COUNT + 1, number),
+              BASE_MS + number * 1000) for number in numbers], **options)
 
 
 class Feed:
@@ -37,10 +46,7 @@ class Feed:
       self._failure = failure
 
   def _put(self, end):
-    numbers = range(self.count, end)
-    self._broker.produce(
-        'in', [(number % KEY_COUNT % self._partition_count, key_of(number), b'%d %d' %
-                (number // KEY_COUNT + 1, number)) for number in numbers])
+    put(self._broker, self._partition_count, range(self.count, end))
     self.count = end
 
   def finish(self, total):

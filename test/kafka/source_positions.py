@@ -1,6 +1,7 @@
 """Compares the offsets that a job has committed on the broker with those in its checkpoints, while it runs.
 
-The positions of kafka_counts.py's source are read from the files of a checkpoint, as runner/checkpoint/FORMAT.md says.
+The positions of the sources of kafka_counts.py and java_kafka.py are read from the files of a checkpoint, as
+runner/checkpoint/FORMAT.md says.
 """
 import glob
 import json
@@ -14,18 +15,22 @@ from apache_beam.coders.coders import GlobalWindowCoder, LengthPrefixCoder
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'checkpoint-tools'))
 import kafka_counts  # noqa: E402
-from read_snapshot import read_task  # noqa: E402
+from read_snapshot import read_task, varint  # noqa: E402
 
 POLL_SECONDS = 0.05
 # Of a residual's row, before its element: due (8), hold (8), truncated (1).
 RESIDUAL_HEADER_BYTES = 17
-# The input of a splittable DoFn: ((element, (restriction, watermark estimator's state)), size).
-OF_SDK = LengthPrefixCoder(coders.FastPrimitivesCoder())
-RESIDUAL = coders.WindowedValueCoder(
-    coders.TupleCoder([
-        coders.TupleCoder([coders.VarIntCoder(), coders.TupleCoder([OF_SDK, OF_SDK])]),
-        coders.FloatCoder(),
-    ]), GlobalWindowCoder())
+
+
+def residual_coder(element, of_sdk):
+  """The input of a splittable DoFn: ((element, (restriction, watermark estimator's state)), size)."""
+  restriction = coders.TupleCoder([LengthPrefixCoder(of_sdk), LengthPrefixCoder(of_sdk)])
+  return coders.WindowedValueCoder(
+      coders.TupleCoder([coders.TupleCoder([element, restriction]), coders.FloatCoder()]), GlobalWindowCoder())
+
+
+RESIDUAL = residual_coder(coders.VarIntCoder(), coders.FastPrimitivesCoder())
+RESIDUAL_OF_JAVA = residual_coder(LengthPrefixCoder(coders.BytesCoder()), coders.BytesCoder())
 
 
 def id_of(manifest_path):
@@ -37,27 +42,45 @@ def manifests(directory):
   return sorted(glob.glob(os.path.join(directory, '*', 'checkpoint-*.json')), key=id_of)
 
 
-def positions(manifest_path):
-  """The next offset by partition; of partitions that nothing was read of yet there is none."""
+def residuals(manifest_path, coder):
+  """What is left to read, as (the source's element, its restriction)."""
   with open(manifest_path, encoding='utf-8') as text:
     manifest = json.load(text)
-  found = {}
   for task in manifest['tasks']:
     for (table, _), row in read_task(os.path.dirname(manifest_path), task['files']).items():
-      if table != 'residuals':
-        continue
-      (partition, (restriction, _)), _ = RESIDUAL.decode(row[RESIDUAL_HEADER_BYTES:]).value
-      assert partition not in found, 'partition %d is in checkpoint %s twice' % (partition, manifest_path)
-      found[partition] = restriction.start
+      if table == 'residuals':
+        (element, (restriction, _)), _ = coder.decode(row[RESIDUAL_HEADER_BYTES:]).value
+        yield element, restriction
+
+
+def by_partition(manifest_path, positions):
+  found = {}
+  for partition, offset in positions:
+    assert partition not in found, 'partition %d is in checkpoint %s twice' % (partition, manifest_path)
+    found[partition] = offset
   return found
+
+
+def positions_of_python(manifest_path):
+  """The next offset by partition; of partitions that nothing was read of yet there is none."""
+  found = residuals(manifest_path, RESIDUAL)
+  return by_partition(manifest_path, ((partition, restriction.start) for partition, restriction in found))
+
+
+def positions_of_java(manifest_path):
+  """The same of KafkaIO: a row that ends with the partition, and two varints."""
+  found = residuals(manifest_path, RESIDUAL_OF_JAVA)
+  return by_partition(manifest_path, ((descriptor[-1], varint(offsets, 0)[0]) for descriptor, offsets in found))
 
 
 class OffsetWatch:
   """Asks the broker again and again. What is committed must be in the newest checkpoint that is there afterwards."""
 
-  def __init__(self, broker, checkpoint_directory):
+  def __init__(self, broker, checkpoint_directory, group=kafka_counts.GROUP, positions_of=positions_of_python):
     self._broker = broker
     self._directory = checkpoint_directory
+    self._group = group
+    self._positions_of = positions_of
     self._stop = threading.Event()
     self._failure = None
     # Comparisons in which something was committed, and checkpoints that were compared with.
@@ -81,11 +104,11 @@ class OffsetWatch:
       self._failure = failure
 
   def _compare(self):
-    committed = self._broker.committed(kafka_counts.GROUP, 'in')
+    committed = self._broker.committed(self._group, 'in')
     while True:
       paths = manifests(self._directory)
       try:
-        found = positions(paths[-1]) if paths else {}
+        found = self._positions_of(paths[-1]) if paths else {}
         break
       except FileNotFoundError:
         # Deleted since, for a newer one is there.

@@ -2,7 +2,11 @@
 import { mavenJars } from "./cached-tools.ts";
 import { STORAGE_SERVERS } from "./storage-servers.ts";
 
-const tools = [mavenJars("kafka-broker"), ...Object.values(STORAGE_SERVERS).map(({ tool }) => tool)];
+const tools = [
+  mavenJars("kafka-broker"),
+  mavenJars("beam-java-kafka"),
+  ...Object.values(STORAGE_SERVERS).map(({ tool }) => tool),
+];
 await Promise.all(
   tools.map(async (tool) => {
     if (tool.missing !== undefined) {

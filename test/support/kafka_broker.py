@@ -44,6 +44,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
+log.retention.ms=-1
 '''
 
 
@@ -121,19 +122,23 @@ class KafkaBroker:
     while len(self.admin.list_topics(name, timeout=REQUEST_SECONDS).topics[name].partitions) < partition_count:
       assert time.monotonic() < deadline, 'topic %s does not appear' % name
 
-  def produce(self, topic, records):
-    """Writes (partition, key, value) in this order, and waits until the broker has all of them."""
+  def produce(self, topic, records, records_per_batch=10_000):
+    """Writes (partition, key, value, timestamp in ms) in this order, and waits until the broker has all of them."""
     failures = []
-    producer = Producer({'bootstrap.servers': self.servers, 'enable.idempotence': True, 'linger.ms': 5, 'log_level': 0})
+    producer = Producer({
+        'bootstrap.servers': self.servers, 'enable.idempotence': True, 'linger.ms': 5, 'log_level': 0,
+        'batch.num.messages': records_per_batch
+    })
 
     def delivered(error, _message):
       if error is not None:
         failures.append(error)
 
-    for partition, key, value in records:
+    for partition, key, value, timestamp in records:
       while True:
         try:
-          producer.produce(topic, value=value, key=key, partition=partition, on_delivery=delivered)
+          producer.produce(
+              topic, value=value, key=key, partition=partition, timestamp=timestamp, on_delivery=delivered)
           break
         except BufferError:
           producer.poll(0.1)

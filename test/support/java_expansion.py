@@ -1,0 +1,64 @@
+"""Beam's Java expansion service for tests, whose transforms run in Java harnesses that Weir starts (PROCESS).
+
+`JavaExpansionService` needs Java and Maven (maven_jars.missing_tools). It dies with the process that started it.
+"""
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import maven_jars
+from kafka_broker import die_with_parent
+from weir_server import NPM_BIN, child_environment, free_port
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+READY_SECONDS = 60
+
+
+class JavaExpansionService:
+  """`endpoint` is its address; `directory` gets its log and the harnesses' boot command. A context manager."""
+
+  def __init__(self, directory):
+    class_path = maven_jars.class_path('beam-java-kafka')
+    boot = os.path.join(directory, 'boot-java')
+    words = [os.path.join(NPM_BIN, 'node'), os.path.join(HERE, 'boot-java-main.ts'), shutil.which('java'), class_path]
+    with open(boot, 'w', encoding='utf-8') as script:
+      script.write('#!/bin/sh\nexec %s "$@"\n' % ' '.join("'%s'" % word for word in words))
+    os.chmod(boot, 0o755)
+    port = free_port()
+    self.endpoint = 'localhost:%d' % port
+    log_path = os.path.join(directory, 'expansion.log')
+    with open(log_path, 'ab') as log:
+      self.process = subprocess.Popen(
+          [
+              'java', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData', '-cp', class_path,
+              'org.apache.beam.sdk.expansion.service.ExpansionService', str(port), '--defaultEnvironmentType=PROCESS',
+              '--defaultEnvironmentConfig=' + json.dumps({'command': boot})
+          ],
+          stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, env=child_environment(),
+          preexec_fn=die_with_parent)
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+      try:
+        socket.create_connection(('localhost', port), 1).close()
+        return
+      except OSError:
+        if self.process.poll() is not None or time.monotonic() > deadline:
+          self.close()
+          with open(log_path, encoding='utf-8', errors='replace') as log:
+            raise RuntimeError('The expansion service did not start:\n%s' % log.read()[-3000:]) from None
+        time.sleep(0.1)
+
+  def close(self):
+    """Idempotent."""
+    if self.process.poll() is None:
+      self.process.kill()
+    self.process.wait()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()
