@@ -249,6 +249,31 @@ test("what has finished is in a last checkpoint before the job is done, and its 
   t.throws(() => readdirSync(job));
 });
 
+test("checkpoints that fail are told of within bounds, and a last one is tried until it is complete", async (t) => {
+  const started = await start(t);
+  const { workers, worker, clock, observer, ended, outcome } = started;
+  workers.tell(worker, "RUNNING");
+  for (let id = 1; id <= 20; id++) {
+    await clock.advance(1_000);
+    await until(() => worker.all("triggerCheckpoint").length === id);
+    acknowledge(started, "disk full");
+  }
+  const told = () => observer.texts.filter((text) => text.includes("is given up"));
+  t.is(told().length, 3);
+  workers.tell(worker, "FINISHED");
+  t.is(worker.all("triggerCheckpoint").length, 21);
+  acknowledge(started, "disk full");
+  await settle();
+  t.is(worker.all("triggerCheckpoint").length, 21);
+  await clock.advance(1_000);
+  await until(() => worker.all("triggerCheckpoint").length === 22);
+  t.is(outcome(), undefined);
+  acknowledge(started);
+  t.deepEqual(await ended, { kind: "done" });
+  t.is(told().length, 3);
+  t.regex(observer.texts.at(-1) ?? "", /^BASIC Checkpoint 22 is complete, after 21 in a row that were given up/);
+});
+
 test("externalized checkpoints outlive a failed job", async (t) => {
   const started = await start(t, { externalized_checkpoints_enabled: true });
   const { workers, worker, ended, clock } = started;

@@ -15,6 +15,7 @@ import type { Log } from "../base/log.ts";
 import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
+import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import type { PipelineFacts } from "../checkpoint/match-savepoint.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
@@ -50,6 +51,9 @@ export interface CheckpointCounts {
   readonly lastDurationMs: number | undefined;
 }
 
+/** From a last checkpoint that has failed to the next attempt, at most. */
+const FINAL_PAUSE_MS = 10_000;
+
 export class CheckpointCoordinator {
   readonly #init: CheckpointCoordinatorInit;
   readonly #jobId: JobId;
@@ -59,6 +63,7 @@ export class CheckpointCoordinator {
   #attempt: CheckpointAttempt | undefined;
   #isRunning = false;
   readonly #observed = new CheckpointObserver();
+  readonly #notices = new FailureNotices();
   #timer = new AbortController();
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
@@ -125,8 +130,8 @@ export class CheckpointCoordinator {
   }
 
   /**
-   * A last checkpoint of tasks that have all finished, so that what waits for one is finalized. Resolves when it has
-   * ended, complete or not; never, when the attempt ends before.
+   * A last checkpoint of tasks that have all finished, so that what waits for one is finalized. Resolves when it is
+   * complete, at whatever attempt; never, when the execution attempt ends before.
    */
   finalCheckpoint(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -143,13 +148,15 @@ export class CheckpointCoordinator {
   #arm(): void {
     this.#timer.abort();
     const wakeMs = this.#schedule.wakeMs;
-    if (wakeMs === undefined) return;
+    if (wakeMs !== undefined) this.#wake(Math.max(0, wakeMs - this.#init.clock.nowMs()), () => this.#onTimer());
+  }
+
+  /** In the place of what was to come. */
+  #wake(delayMs: number, act: () => void): void {
+    this.#timer.abort();
     const timer = new AbortController();
     this.#timer = timer;
-    this.#init.clock.sleep(Math.max(0, wakeMs - this.#init.clock.nowMs()), timer.signal).then(
-      () => this.#onTimer(),
-      () => undefined,
-    );
+    this.#init.clock.sleep(delayMs, timer.signal).then(act, () => undefined);
   }
 
   #onTimer(): void {
@@ -257,6 +264,7 @@ export class CheckpointCoordinator {
       return;
     }
     const { manifests, files } = this.#retained.completed(manifest);
+    this.#tell(this.#notices.completed(id));
     this.#ended(id, true);
     try {
       await directory.delete([...manifests.map(({ checkpointId }) => directory.manifestPath(checkpointId)), ...files]);
@@ -267,8 +275,12 @@ export class CheckpointCoordinator {
 
   #abort(id: CheckpointId, reason: string): void {
     if (this.#schedule.running !== id) return;
-    this.#init.observer.message("WARNING", `Checkpoint ${id} is given up: ${reason.replace(/\.$/, "")}.`);
+    this.#tell(this.#notices.failed(id, reason, this.#init.clock.nowMs()));
     this.#ended(id, false);
+  }
+
+  #tell(notice: Notice | undefined): void {
+    if (notice !== undefined) this.#init.observer.message(notice.importance, notice.text);
   }
 
   #ended(id: CheckpointId, complete: boolean): void {
@@ -287,9 +299,12 @@ export class CheckpointCoordinator {
       },
     });
     if (complete) this.#init.onComplete();
-    if (this.#final?.id === id) this.#final.ended();
-    else if (this.#final !== undefined) this.#triggerFinal();
-    else this.#arm();
+    const final = this.#final;
+    if (final === undefined) this.#arm();
+    else if (final.id === id && complete) final.ended();
+    else if (final.id === undefined) this.#triggerFinal();
+    // What waits for it is finalized by nothing else: it is tried again.
+    else this.#wake(Math.min(this.#init.settings.intervalMs, FINAL_PAUSE_MS), () => this.#triggerFinal());
   }
 
   #count(complete: boolean, durationMs?: number): void {

@@ -61,6 +61,9 @@ class Run:
     self.client = None
     # Lines of `positions` before a checkpoint was first damaged: what it finalized is ahead of the one before.
     self.finalized_before = None
+    # Folders of jobs, as files.
+    self.checkpoint_root = os.path.join(server.directory, 'data', 'checkpoints')
+    self.options = []
 
   def start(self, boot, interval_ms):
     environment = {'command': boot, 'env': {'PYTHONPATH': HERE, 'PATH': child_environment()['PATH']}}
@@ -68,7 +71,7 @@ class Run:
         VENV_PYTHON, os.path.join(HERE, 'recovery_counts.py'), self.directory, str(NUMBER_COUNT),
         '--runner=PortableRunner', '--job_endpoint=' + self.server.endpoint, '--environment_type=PROCESS',
         '--environment_config=' + json.dumps(environment), '--parallelism=2',
-        '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10'
+        '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10', *self.options
     ]
     with open(os.path.join(self.directory, 'client.log'), 'wb') as log:
       self.client = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,
@@ -114,7 +117,7 @@ class Run:
 
   def checkpoints(self):
     """Their manifests' paths, oldest first."""
-    paths = glob.glob(os.path.join(self.server.directory, 'data', 'checkpoints', '*', 'checkpoint-*.json'))
+    paths = glob.glob(os.path.join(self.checkpoint_root, '*', 'checkpoint-*.json'))
     return sorted(paths, key=id_of)
 
   def said(self, text):
@@ -124,6 +127,33 @@ class Run:
     victim = workers_of(self.server.pid)[0]
     os.kill(victim, signal.SIGKILL)
     print('killed worker %d after %d numbers' % (victim, sum(self.counts().values())), flush=True)
+
+  def finish(self):
+    """Lets the job come to its end, and sees that nothing is left of it."""
+    self.wait_for_numbers(1)
+    open(os.path.join(self.directory, 'finish'), 'wb').close()
+    self.client.wait(max(1, self.deadline - time.monotonic()))
+    assert self.client.returncode == 0, 'the job failed:\n%s\n%s' % (self.output()[-4000:], self.server.log_tail())
+    left = self.checkpoints()
+    assert left == [], 'checkpoints are left: %r' % left
+    deadline = time.monotonic() + 10
+    while self.harnesses() and time.monotonic() < deadline:
+      time.sleep(0.05)
+    assert self.harnesses() == [], 'harnesses live on: %r' % self.harnesses()
+
+  def end(self):
+    if self.client is not None and self.client.poll() is None:
+      self.client.kill()
+      self.client.wait()
+
+
+def boot_script(directory):
+  """The command of a PROCESS environment."""
+  boot = os.path.join(directory, 'boot')
+  with open(boot, 'w', encoding='utf-8') as script:
+    script.write('#!/bin/sh\nexec %s boot python "$@"\n' % ' '.join("'%s'" % word for word in weir_command()))
+  os.chmod(boot, 0o755)
+  return boot
 
 
 def worker(run):
@@ -227,33 +257,18 @@ HARMS = {each.__name__: each for each in (worker, early, harness, hung, flipped,
 
 def main(interval_ms, harms):
   directory = tempfile.mkdtemp(prefix='weir-crash-')
-  boot = os.path.join(directory, 'boot')
-  with open(boot, 'w', encoding='utf-8') as script:
-    script.write('#!/bin/sh\nexec %s boot python "$@"\n' % ' '.join("'%s'" % word for word in weir_command()))
-  os.chmod(boot, 0o755)
   log_path = os.environ.get('CRASH_LOG')
   try:
     with WeirServer(workers=2, log_path=log_path, arguments=['--log-level', 'debug'] if log_path else []) as server:
       run = Run(server, directory)
       try:
-        run.start(boot, interval_ms)
+        run.start(boot_script(directory), interval_ms)
         for harm in harms:
           run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
           HARMS[harm](run)
-        run.wait_for_numbers(1)
-        open(os.path.join(directory, 'finish'), 'wb').close()
-        run.client.wait(max(1, run.deadline - time.monotonic()))
-        assert run.client.returncode == 0, 'the job failed:\n%s\n%s' % (run.output()[-4000:], server.log_tail())
-        left = run.checkpoints()
-        assert left == [], 'checkpoints are left: %r' % left
-        deadline = time.monotonic() + 10
-        while run.harnesses() and time.monotonic() < deadline:
-          time.sleep(0.05)
-        assert run.harnesses() == [], 'harnesses live on: %r' % run.harnesses()
+        run.finish()
       finally:
-        if run.client.poll() is None:
-          run.client.kill()
-          run.client.wait()
+        run.end()
       print('restarts from a checkpoint: %d, from the beginning: %d' % (
           run.said('restarts from checkpoint'), run.said('restarts from the beginning')))
       if os.environ.get('CRASH_LOG'):

@@ -136,3 +136,16 @@ test.serial("Flink's state backends are taken, and the job says what they are ma
     t.regex(told[0] ?? "", says);
   }
 });
+
+for (const [outage, title] of [
+  ["down", "a store that is down fails checkpoints and no job; checkpoints go on when it is there again"],
+  ["hung", "a store that hangs delays checkpoints and no job"],
+  ["lost", "a job that loses a worker while the store is down waits for its checkpoint"],
+] as const)
+  declare(`${title} ${tool.missing ?? ""}`.trim(), async (t) => {
+    t.timeout(INSTALL_LIMIT_MS);
+    await tool.install();
+    const { code, stdout, stderr } = await runPython("test/storage/outage_cases.py", [outage], 170_000);
+    t.is(code, 0, `${stdout}\n${stderr.slice(-4_000)}`);
+    t.regex(stdout, /each number counted once/);
+  });

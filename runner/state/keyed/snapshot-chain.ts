@@ -75,13 +75,25 @@ export class SnapshotChain {
     const { directory, label } = this.#init;
     const name = `${label}-${delta.checkpointId}.${isBase ? "base" : "delta"}`;
     const header = { isBase, checkpointId: delta.checkpointId };
-    const written = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
-    const file = (await this.#init.store?.(written)) ?? written;
+    let file: SnapshotFileInfo;
+    try {
+      const written = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
+      file = (await this.#init.store?.(written)) ?? written;
+    } catch (failure) {
+      this.#keepForNext(deltas);
+      throw failure;
+    }
     this.#unwritten = this.#unwritten.slice(deltas.length);
     for (const each of deltas) each.release();
     this.#files = isBase ? [file] : [...this.#files, file];
     if (this.#isLong()) this.#markAllChanged();
     return this.#files;
+  }
+
+  /** As one: of a store that is down for long, each row is kept once. */
+  #keepForNext([oldest, ...later]: readonly StateDelta[]): void {
+    for (const each of later) oldest?.absorb(each);
+    this.#unwritten = this.#unwritten.filter((each) => !later.includes(each));
   }
 
   #markAllChanged(): void {

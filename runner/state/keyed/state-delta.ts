@@ -1,8 +1,8 @@
 /**
  * What has changed in a task's rows between two freezes: the content of one incremental snapshot file.
  *
- * Invariants: after the freeze it never changes in meaning, whatever the task goes on to do: values are immutable, and
- * one that lies in the task's file only is fetched before it is overwritten there.
+ * Invariants: after the freeze it never changes in meaning, unless it takes in the one after it, whatever the task goes
+ * on to do: values are immutable, and one that lies in the task's file only is fetched before it is overwritten there.
  */
 
 /** A changed row; a value of undefined says that the row is gone. */
@@ -28,16 +28,35 @@ export interface TableChanges {
 
 export class StateDelta {
   readonly checkpointId: number;
-  /** True when it holds every row that there is: it can be restored without those before it. */
-  readonly isBase: boolean;
-  readonly tables: readonly TableChanges[];
+  readonly #tables: TableChanges[];
+  #isBase: boolean;
   readonly #onRelease: () => void;
 
   constructor(checkpointId: number, isBase: boolean, tables: readonly TableChanges[], onRelease: () => void) {
     this.checkpointId = checkpointId;
-    this.isBase = isBase;
-    this.tables = tables;
+    this.#isBase = isBase;
+    this.#tables = [...tables];
     this.#onRelease = onRelease;
+  }
+
+  /** True when it holds every row that there is: it can be restored without those before it. */
+  get isBase(): boolean {
+    return this.#isBase;
+  }
+
+  get tables(): readonly TableChanges[] {
+    return this.#tables;
+  }
+
+  /** Takes in the one that came after it, which is of no use then: of a row that is in both, the later state stays. */
+  absorb(later: StateDelta): void {
+    for (const part of later.tables) {
+      const own = this.#tables.find(({ table }) => table === part.table);
+      if (own === undefined) this.#tables.push(part);
+      else for (const [key, change] of part.changes) own.changes.set(key, change);
+    }
+    this.#isBase ||= later.isBase;
+    later.release();
   }
 
   get rowCount(): number {
