@@ -24,6 +24,7 @@ const cases: readonly (readonly [string, string])[] = [
   ["option_of_wrong_type", "an option of the wrong type is refused by name"],
   ["missing_harness_command", "a harness command that does not exist fails the job with its path"],
   ["harness_dies_at_start", "a harness that dies at start fails the job with its own output"],
+  ["broken_harness", "garbage on any stream of a harness fails its job with a clear message"],
   ["user_exception", "a user's exception reaches the client with its traceback and the transform's name"],
 ];
 

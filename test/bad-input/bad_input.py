@@ -5,7 +5,9 @@ Exit code 0 when all of it is as it should be.
 """
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
 
 import apache_beam as beam
@@ -169,6 +171,24 @@ def harness_dies_at_start(endpoint):
   contains(text, 'unrecognized option')
 
 
+def broken_harness(endpoint):
+  """A harness that sends what nobody can read is the job's misfortune and not the server's: broken_harness.py."""
+  script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'broken_harness.py')
+  for what, said in (('control', 'no message of the Fn API on its control stream'),
+                     ('data', 'no message of the Fn API on its data stream'),
+                     ('state', 'no message of the Fn API on its state stream'), ('elements', 'does not fit the coder'),
+                     ('sink', 'no such sink'), ('closed', 'it closed its data stream')):
+    with tempfile.TemporaryDirectory() as directory:
+      boot = os.path.join(directory, 'boot')
+      with open(boot, 'w', encoding='utf-8') as file:
+        file.write('#!/bin/sh\nexec %s %s %s "$@"\n' % (sys.executable, script, what))
+      os.chmod(boot, 0o755)
+      text = failure(options(endpoint, _process(boot)),
+                     lambda p: p | beam.Create([('a', 1)]) | beam.GroupByKey() | beam.Map(print))
+      print('%s: %s' % (what, text))
+      contains(text, said)
+
+
 class Failing(beam.DoFn):
   def __init__(self, where):
     self._where = where
@@ -205,7 +225,8 @@ CASES = {
     case.__name__: case
     for case in (
         garbage_pipeline, empty_pipeline, unknown_urn, dangling_input, unknown_requirement, unknown_job, run_twice,
-        option_of_wrong_type, missing_harness_command, harness_dies_at_start, user_exception)
+        option_of_wrong_type, missing_harness_command, harness_dies_at_start, broken_harness,
+        user_exception)
 }
 
 

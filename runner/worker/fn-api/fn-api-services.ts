@@ -11,13 +11,13 @@ import {
   BeamFnStateDefinition,
   Elements,
   type GetProcessBundleDescriptorRequest,
-  type InstructionRequest,
-  type InstructionResponse,
+  InstructionRequest,
+  InstructionResponse,
   type ProcessBundleDescriptor,
   type StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
-import { type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
+import { asBuffer, type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
 import type { HarnessId } from "../../base/ids.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 import { encodeStateError, encodeStateReply, StateRequestReader } from "./state-messages.ts";
@@ -51,6 +51,18 @@ function connectionOrRefusal(
   return connection;
 }
 
+/** What a harness sent; undefined, and the harness is lost, when it cannot be read: nothing after it could be trusted. */
+function readOrLose<Message>(connection: HarnessConnection | undefined, what: string, read: () => Message) {
+  try {
+    return read();
+  } catch (failure) {
+    connection?.lose(
+      `it sent what is no message of the Fn API on its ${what} stream (${WeirError.from(failure).message})`,
+    );
+    return undefined;
+  }
+}
+
 /** The stream's end in either direction is the harness's end. */
 function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never>, what: string): void {
   call.on("end", () => {
@@ -63,12 +75,19 @@ function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never
 }
 
 export function controlService(directory: HarnessDirectory): ServedService {
-  const control: grpc.handleBidiStreamingCall<InstructionResponse, InstructionRequest> = (call) => {
+  const control: grpc.handleBidiStreamingCall<Buffer, Buffer> = (call) => {
     const connection = connectionOrRefusal(directory, call);
     if (connection === undefined) return;
-    call.on("data", (response: InstructionResponse) => connection.onInstructionResponse(response));
+    call.on("data", (message: Buffer) => {
+      const response = readOrLose(connection, "control", () => InstructionResponse.decode(message));
+      if (response !== undefined) connection.onInstructionResponse(response);
+    });
     watchStream(connection, call as unknown as AnyDuplex<never, never>, "control");
-    connection.attachControl(call);
+    connection.attachControl({
+      write: (request) => call.write(asBuffer(InstructionRequest.encode(request).finish())),
+      once: (event, listener) => call.once(event, listener),
+      end: () => call.end(),
+    });
   };
   const getProcessBundleDescriptor = unaryHandler(
     (request: GetProcessBundleDescriptorRequest): ProcessBundleDescriptor => {
@@ -81,6 +100,7 @@ export function controlService(directory: HarnessDirectory): ServedService {
   return {
     service: BeamFnControlDefinition as unknown as GenericService,
     handlers: { control, getProcessBundleDescriptor } as grpc.UntypedServiceImplementation,
+    raw: new Set(["control"]),
   };
 }
 
@@ -92,10 +112,12 @@ export function dataService(directory: HarnessDirectory): ServedService {
     let tail: Promise<void> = Promise.resolve();
     let waiting = 0;
     call.on("data", (message: Buffer) => {
+      const elements = readOrLose(connection, "data", () => Elements.decode(message));
+      if (elements === undefined) return;
       waiting++;
       if (waiting > 1) call.pause();
       tail = tail
-        .then(() => connection.onElements(Elements.decode(message)))
+        .then(() => connection.onElements(elements))
         .catch((failure: unknown) =>
           connection.lose(`its data could not be taken (${WeirError.from(failure).message})`),
         )
@@ -147,12 +169,11 @@ export function stateService(directory: HarnessDirectory): ServedService {
       listenAsFits();
     });
     const readOrRefuse = (message: Buffer): StateRequest | undefined => {
-      try {
-        return reader.read(message);
-      } catch (failure) {
-        call.emit("error", toStatus(failure));
-        return undefined;
-      }
+      const connection = harnessId === undefined ? undefined : directory.connection(harnessId);
+      const request = readOrLose(connection, "state", () => reader.read(message));
+      if (request === undefined)
+        call.emit("error", toStatus(userError("INVALID_ARGUMENT", "The request is no StateRequest.")));
+      return request;
     };
     const answer = (request: StateRequest): Promise<StateReply> | StateReply => {
       const bundle = bundleOf(request.instructionId);

@@ -6,7 +6,13 @@ import {
   ProcessBundleSplitResponse,
 } from "../../../proto/gen/beam_fn_api.ts";
 import type { HarnessId } from "../../base/ids.ts";
-import { BundleAttempt, type BundleExtras, type BundleSplit, takesEmbeddedElements } from "./bundle-attempt.ts";
+import {
+  BundleAttempt,
+  type BundleExtras,
+  type BundleHandlers,
+  type BundleSplit,
+  takesEmbeddedElements,
+} from "./bundle-attempt.ts";
 import { bundleInputOf } from "./bundle-input.ts";
 import { HarnessConnection } from "./harness-connection.ts";
 
@@ -90,7 +96,7 @@ test("an environment says by its capabilities whether it takes embedded elements
 });
 
 /** A bundle of two elements that runs until the test answers its requests. */
-function slowBundle() {
+function slowBundle(handlers: Partial<BundleHandlers> = {}) {
   const asked = new Map<string, string>();
   const connection = new HarnessConnection("h" as HarnessId);
   connection.attachControl({
@@ -105,20 +111,21 @@ function slowBundle() {
   const plan = {
     descriptorId: "d",
     sourceTransformId: "source",
-    sinkTransformIds: [],
+    sinkTransformIds: handlers.onOutput === undefined ? [] : ["sink"],
+    timerFamilies: handlers.onTimers === undefined ? [] : [FAMILY],
     chunkBytes: 1024,
     skip: (_bytes: Uint8Array, position: number) => position + 1,
   };
   const input = bundleInputOf([{ data: Uint8Array.of(1, 2), elementCount: 2 }]);
-  const handlers = { onOutput: () => undefined, onState: () => ({ kind: "clear" }) as const };
-  const attempt = new BundleAttempt(connection, plan, input, handlers);
+  const taken = { onOutput: () => undefined, onState: () => ({ kind: "clear" }) as const, ...handlers };
+  const attempt = new BundleAttempt(connection, plan, input, taken);
   const answer = (request: string, response: InstructionResponse["response"], error = "") =>
     connection.onInstructionResponse(
       InstructionResponse.create({ instructionId: asked.get(request) ?? "", error, response }),
     );
   const answerSplit = (value: ProcessBundleSplitResponse) =>
     answer("processBundleSplit", { $case: "processBundleSplit", value });
-  return { attempt, answer, answerSplit };
+  return { attempt, answer, answerSplit, connection };
 }
 
 const root = (byte: number) => ({ element: Uint8Array.of(byte), transformId: "dofn", inputId: "in" });
@@ -174,4 +181,46 @@ test("a split whose place in the input is not told fails the bundle, and gives n
   answer("processBundle", undefined);
   await t.throwsAsync(running, { message: /split a bundle of source/ });
   t.is(attempt.retainedInput.elementCount, 2);
+});
+
+/** Output in three messages, the last of them the stream's end. */
+function outputOf(attempt: BundleAttempt, transformId: string): Elements {
+  const { instructionId } = attempt;
+  const part = { instructionId, transformId, data: Uint8Array.of(1), isLast: false };
+  const end = { instructionId, transformId: "sink", data: new Uint8Array(), isLast: true };
+  return Elements.fromPartial({ data: [part, part, end] });
+}
+
+test("output that cannot be taken fails its bundle with what was wrong, and the harness lives on", async (t) => {
+  const refuse = () => {
+    throw new Error("no such coder");
+  };
+  const { attempt, answer, connection } = slowBundle({ onOutput: refuse });
+  const running = attempt.run(new AbortController().signal);
+  await connection.onElements(outputOf(attempt, "sink"));
+  answer("processBundle", undefined);
+  await t.throwsAsync(running, { message: "no such coder" });
+  t.is(connection.lostError, undefined);
+});
+
+test("output of a transform that is no sink of the bundle is not dropped but fails it", async (t) => {
+  const { attempt, answer, connection } = slowBundle({ onOutput: () => undefined });
+  const running = attempt.run(new AbortController().signal);
+  await connection.onElements(outputOf(attempt, "other"));
+  answer("processBundle", undefined);
+  await t.throwsAsync(running, { message: /"other", which is no sink/ });
+});
+
+test("timers that cannot be taken fail their bundle", async (t) => {
+  const refuse = () => {
+    throw new Error("no timers");
+  };
+  const { attempt, answer, connection } = slowBundle({ onTimers: refuse });
+  const running = attempt.run(new AbortController().signal);
+  const { instructionId } = attempt;
+  const timers = { instructionId, ...FAMILY, timers: Uint8Array.of(1), isLast: true };
+  await connection.onElements(Elements.fromPartial({ timers: [timers] }));
+  answer("processBundle", undefined);
+  await t.throwsAsync(running, { message: "no timers" });
+  t.is(connection.lostError, undefined);
 });

@@ -155,7 +155,11 @@ export class BundleAttempt implements WatchedBundle {
       },
       onTimers: (transformId, timerFamilyId, timers, isLast) => {
         this.#activity++;
-        if (timers.length > 0) this.#handlers.onTimers?.(transformId, timerFamilyId, timers);
+        try {
+          if (timers.length > 0) this.#handlers.onTimers?.(transformId, timerFamilyId, timers);
+        } catch (failure) {
+          this.#outputsEnded.reject(failure);
+        }
         if (isLast) this.#endSink(`${transformId}\n${timerFamilyId}`);
       },
       onState: (request) => {
@@ -272,16 +276,22 @@ export class BundleAttempt implements WatchedBundle {
     return fullMonitoringInfos(this.#harness, answer.response.value);
   }
 
+  /** Output that cannot be taken fails the bundle, not the harness: it may well be the pipeline's own coder. */
   #onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void {
-    const wait = data.length > 0 ? this.#handlers.onOutput(transformId, data) : undefined;
+    const fail = (failure: unknown) => this.#outputsEnded.reject(failure);
     const end = () => {
       if (isLast) this.#endSink(transformId);
     };
-    if (wait === undefined) {
-      end();
-      return undefined;
+    let wait: Promise<void> | void = undefined;
+    try {
+      if (!this.#plan.sinkTransformIds.includes(transformId)) throw unknownSink(transformId);
+      if (data.length > 0) wait = this.#handlers.onOutput(transformId, data);
+    } catch (failure) {
+      fail(failure);
     }
-    return wait.then(end, (failure: unknown) => this.#outputsEnded.reject(failure));
+    if (wait !== undefined) return wait.then(end, fail);
+    end();
+    return undefined;
   }
 
   #endSink(sink: string): void {
@@ -344,6 +354,15 @@ export class BundleAttempt implements WatchedBundle {
       elements: undefined,
     };
   }
+}
+
+function unknownSink(transformId: string): WeirError {
+  return new WeirError({
+    code: "INTERNAL",
+    domain: "external",
+    message: `The SDK sent output of transform "${transformId}", which is no sink of the bundle.`,
+    retry: true,
+  });
 }
 
 /** Residual roots as input elements with their delays and watermarks. */

@@ -199,7 +199,7 @@ export class HarnessConnection {
     const error = new WeirError({
       code: "UNAVAILABLE",
       domain: "external",
-      message: `SDK harness ${this.harnessId} is lost: ${reason}.`,
+      message: `SDK harness ${this.harnessId} is lost: ${reason.replace(/\.$/, "")}.`,
       retry,
       ids: { harness: this.harnessId },
     });
