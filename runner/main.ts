@@ -43,8 +43,12 @@ const MIB = 1024 * 1024;
 /** A job waits so long for its first worker. */
 const WORKER_WAIT_MS = 30_000;
 const MAIN_PATH = fileURLToPath(import.meta.url);
-/** Buffers of messages in transit die young: with room for them, fewer are promoted (8 % less CPU in a GroupByKey). */
-const WORKER_YOUNG_SPACE = "--max-semi-space-size=64";
+/**
+ * A worker's memory is buffers more than objects. With room for young ones fewer are promoted (8 % less CPU in a
+ * GroupByKey); and buffers count in the heap's own limit instead of forcing a full collection for every 64 MiB of those,
+ * however little else there is to mark (a third less CPU in a GroupByKey of 100 MB).
+ */
+const WORKER_HEAP = ["--max-semi-space-size=32", "--external-memory-accounted-in-global-limit"];
 
 interface ServeFlags extends WorkerFlags {
   readonly jobHost: string;
@@ -143,7 +147,7 @@ function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...str
   const args = Object.entries(values).flatMap(([name, value]) => [name, String(value)]);
   for (const name of LIMIT_NAMES)
     if (flags.limit[name] !== undefined) args.push("--limit", `${name}=${flags.limit[name]}`);
-  return [process.execPath, ...process.execArgv, WORKER_YOUNG_SPACE, MAIN_PATH, "worker", ...switches, ...args];
+  return [process.execPath, ...process.execArgv, ...WORKER_HEAP, MAIN_PATH, "worker", ...switches, ...args];
 }
 
 interface WorkerCommandFlags extends WorkerFlags {
