@@ -7,7 +7,7 @@
  *   pending ──every task has acknowledged──▶ acknowledged ──the manifest is durable──▶ complete
  *      └─a task failed, timeout, the attempt ended─┴─the manifest could not be written, timeout─▶ aborted
  *
- * Invariants: ids only grow, over execution attempts too; a checkpoint is complete only after each task of its attempt
+ * Invariants: ids only grow, over execution attempts and job servers too; a checkpoint is complete only after each task of its attempt
  * has acknowledged it; an attempt's end aborts what is pending.
  */
 import type { Branded } from "../base/ids.ts";
@@ -61,6 +61,11 @@ export class CheckpointSchedule {
   /** When the running one began. */
   get triggeredMs(): number | undefined {
     return this.#running?.triggeredMs;
+  }
+
+  /** The next id is greater than this one: an earlier job server gave it away. */
+  idsAbove(id: number): void {
+    this.#lastId = Math.max(this.#lastId, id);
   }
 
   /** All tasks of a new execution attempt run. */

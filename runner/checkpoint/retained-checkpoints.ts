@@ -26,6 +26,16 @@ export class RetainedCheckpoints {
     this.#limit = limit;
   }
 
+  /**
+   * What an earlier job server left. Files that none of its checkpoints lists go with the next one that completes.
+   * @param manifests the newest last
+   */
+  found(manifests: readonly SnapshotManifest[], files: readonly string[]): void {
+    for (const path of files) this.#knownFiles.set(path, 0);
+    for (const manifest of manifests) this.written(manifest.checkpointId, filesOf(manifest));
+    this.#kept = [...manifests];
+  }
+
   get newestFirst(): readonly SnapshotManifest[] {
     return this.#kept.toReversed();
   }

@@ -9,6 +9,7 @@
  *   jobId, jobName    strings
  *   checkpointId      number, growing over the job's life
  *   executionAttempt  number: the attempt that took it
+ *   leaderEpoch       number: the claim (leader-claim.ts) of the job server that took it, from 1; may be missing
  *   graphFingerprint  lower-case hex: SHA-256 of the encoded execution graph; a snapshot fits only the same graph
  *   maxParallelism    number of key groups
  *   triggeredMs, completedMs   milliseconds since 1970
@@ -78,6 +79,7 @@ const manifest = z.object({
   jobName: z.string(),
   checkpointId: z.number().int(),
   executionAttempt: z.number().int(),
+  leaderEpoch: z.number().int().exactOptional(),
   graphFingerprint: z.string(),
   maxParallelism: z.number().int(),
   triggeredMs: z.number(),

@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { constants, rmSync } from "node:fs";
-import { access, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { access, mkdir, open, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomHex } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
@@ -25,6 +25,8 @@ export interface ArtifactStoreInit {
   readonly serverId: string;
   /** False: files stay for good, as with Beam's `--clean-artifacts-per-job false`. */
   readonly clean: boolean;
+  /** Files of jobs that go on, each with its owners: they were put by an earlier process of this server. */
+  readonly kept?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 const READ_CHUNK_BYTES = 1024 * 1024;
@@ -51,9 +53,9 @@ export class ArtifactStore {
     const store = new ArtifactStore(root, init.clean);
     try {
       if ((await mkdir(init.directory, { recursive: true })) !== undefined) store.#madeFolder = init.directory;
-      // Whatever an earlier process of this server left belongs to jobs that are over.
-      await rm(init.clean ? root : store.#incoming, { recursive: true, force: true });
+      await rm(store.#incoming, { recursive: true, force: true });
       await mkdir(store.#files, { recursive: true });
+      await store.#keep(init.kept ?? new Map());
       await mkdir(store.#incoming, { recursive: true });
       await access(store.#files, constants.W_OK);
     } catch (thrown) {
@@ -66,6 +68,20 @@ export class ArtifactStore {
       });
     }
     return store;
+  }
+
+  /** What else an earlier process of this server left belongs to jobs that are over. */
+  async #keep(kept: ReadonlyMap<string, ReadonlySet<string>>): Promise<void> {
+    for (const name of await readdir(this.#files)) {
+      const owners = kept.get(name);
+      if (owners !== undefined) this.#owners.set(name, new Set(owners));
+      else if (this.#clean) await rm(join(this.#files, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Where a file that has an owner is. */
+  pathOf(sha256: string): string | undefined {
+    return this.#owners.has(sha256) ? join(this.#files, sha256) : undefined;
   }
 
   /**

@@ -70,7 +70,7 @@ async function takeCheckpoint(started: Started): Promise<void> {
 
 const manifests = ({ job }: Started) =>
   readdirSync(job)
-    .filter((name) => name.endsWith(".json"))
+    .filter((name) => /^checkpoint-.*\.json$/.test(name))
     .sort();
 
 test("checkpoints begin when all tasks run, complete when all have acknowledged, and the last two are kept", async (t) => {

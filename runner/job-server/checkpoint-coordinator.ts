@@ -17,6 +17,7 @@ import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
 import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
+import { SupersededError } from "../checkpoint/leader-claim.ts";
 import type { PipelineFacts } from "../checkpoint/match-savepoint.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
@@ -38,6 +39,8 @@ export interface CheckpointCoordinatorInit {
   readonly workers: JobWorkers;
   /** The job has come further than before. */
   readonly onComplete: () => void;
+  /** Another job server has the job: it is over here, and nothing of it is touched any more. */
+  readonly onSuperseded: (message: string) => void;
   readonly observer: JobObserver;
   readonly clock: Clock;
   readonly log: Log;
@@ -93,8 +96,15 @@ export class CheckpointCoordinator {
   }
 
   /** See RestorePoints. */
-  restorePoint(): Promise<RestorePoint | undefined> {
-    return this.#restores.find(this.#writing);
+  async restorePoint(): Promise<RestorePoint | undefined> {
+    const point = await this.#restores.find(this.#writing);
+    this.#schedule.idsAbove(this.#restores.used.checkpointId);
+    return point;
+  }
+
+  /** Execution attempts that earlier job servers have used up; known with the first restore point. */
+  get attemptFloor(): number {
+    return this.#restores.used.executionAttempt;
   }
 
   /** See RestorePoints. */
@@ -261,6 +271,7 @@ export class CheckpointCoordinator {
       await directory.write(manifest);
     } catch (thrown) {
       this.#abort(id, WeirError.from(thrown).message);
+      if (thrown instanceof SupersededError) this.#init.onSuperseded(thrown.message);
       return;
     }
     const { manifests, files } = this.#retained.completed(manifest);

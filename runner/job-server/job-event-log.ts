@@ -48,8 +48,10 @@ export class JobEventLog {
   #ended = false;
   #appended = Promise.withResolvers<void>();
 
-  constructor(maxTextBytes: number) {
+  /** @param history of a job that another server ran before */
+  constructor(maxTextBytes: number, history: readonly JobEvent[] = []) {
     this.#maxTextBytes = maxTextBytes;
+    for (const event of history) this.append(event);
   }
 
   /** A log that has ended, for a job of the past. */

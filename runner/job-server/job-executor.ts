@@ -41,6 +41,18 @@ export interface JobRun {
   readonly artifactAddress: string;
   /** What the job goes on from, if it is not to begin anew. */
   readonly savepoint?: OpenedSavepoint;
+  /** Set when an earlier server ran the job: it goes on from its own checkpoints. */
+  readonly takeUp?: TakeUp;
+}
+
+/** How a job stood when its last server ended. */
+export interface TakeUp {
+  /** Of servers that took it up without a complete checkpoint since, this one included: from 1. */
+  readonly count: number;
+  /** It had a complete checkpoint: to begin again would repeat results. */
+  readonly checkpointed: boolean;
+  /** Its sources had been told to end. */
+  readonly draining: boolean;
 }
 
 /** How far a job has come, for people. */
@@ -84,6 +96,8 @@ export interface JobObserver {
   message(importance: MessageImportance, text: string): void;
   /** The first task runs: STARTING becomes RUNNING. Idempotent. */
   running(): void;
+  /** A checkpoint is complete: whatever happens, the job does not go back behind it. */
+  checkpointed(): void;
   /** The job's metrics so far, each an encoded MonitoringInfo; replaces what was reported before. */
   metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void;
 }

@@ -15,16 +15,18 @@ import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { BuildOptions } from "../graph/build-execution-graph.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
+import type { ArtifactStore } from "./artifact-store.ts";
 import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
 import { Job } from "./job.ts";
 import { JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor, JobProgress } from "./job-executor.ts";
 import { NO_METRICS } from "./job-metrics.ts";
 import { type JobSettings, jobSettings } from "./job-settings.ts";
-import { isTerminal, type JobState } from "./job-state.ts";
+import type { JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { type OptionValues, readOptions } from "./pipeline-options.ts";
 import { resourceHintSentences } from "./resource-hints.ts";
+import { type StoredJobRun, type UnfinishedJob, withFilesAt } from "./take-up-jobs.ts";
 
 export interface JobRegistryInit {
   readonly store: JobStore;
@@ -78,20 +80,47 @@ export class JobRegistry {
     this.#init = init;
   }
 
-  /** Jobs that ran when the last server on the store died become FAILED and say so. */
   static open(init: JobRegistryInit): JobRegistry {
-    for (const { jobId, state } of init.store.jobs()) {
-      if (isTerminal(state)) continue;
-      const sequence = (init.store.events(jobId).at(-1)?.sequence ?? 0) + 1;
-      const timeMs = init.clock.nowMs();
-      const text = `The job server ended while the job was ${state}; the job was not taken up again. Submit it again.`;
-      init.store.appendEvents(jobId, [
-        { kind: "message", sequence, timeMs, importance: "ERROR", text },
-        { kind: "state", sequence: sequence + 1, timeMs, state: "FAILED" },
-      ]);
-    }
     init.store.prune(init.historySize);
     return new JobRegistry(init);
+  }
+
+  /** Goes on with jobs that ran when the last server on the store ended; what cannot go on fails and says why. Once. */
+  takeUp(jobs: readonly UnfinishedJob[], artifacts: Pick<ArtifactStore, "pathOf">): void {
+    const { store, limits, clock, log, executor } = this.#init;
+    for (const found of jobs) {
+      const { summary } = found;
+      const { jobId, state } = summary;
+      const job = new Job({
+        summary,
+        history: store.events(jobId),
+        store,
+        messageBytes: limits.jobMessageBytes,
+        clock,
+        log,
+      });
+      const lost = (reason: string) =>
+        job.finish({
+          kind: "failed",
+          message: `The job server ended while the job was ${state}, and it is not taken up again: ${reason}. Submit it again.`,
+        });
+      if (found.kind === "lost") {
+        lost(found.reason);
+        continue;
+      }
+      try {
+        const graph = withFilesAt(found.run.graph, (sha256) => artifacts.pathOf(sha256));
+        store.countTakeUp(jobId);
+        job.message(
+          "WARNING",
+          `The job server ended while the job was ${state}, and has been started again: it takes the job up.`,
+        );
+        this.#launch(job, { ...found.run, graph });
+        if (state === "CANCELLING") void executor.cancel(jobId).catch(() => undefined);
+      } catch (thrown) {
+        lost(WeirError.from(thrown).message.replace(/\.$/, ""));
+      }
+    }
   }
 
   /** @throws WeirError INVALID_ARGUMENT for a pipeline that cannot run or an option of the wrong type. */
@@ -172,30 +201,34 @@ export class JobRegistry {
   }
 
   #start(preparation: Preparation, staged: DependencySets): JobId {
-    const { store, limits, clock, log, executor, artifactAddress } = this.#init;
+    const { store, limits, clock, log } = this.#init;
     const { jobName, pipeline, options, values, settings, fields, stagingToken } = preparation;
     const graph = withStagedDependencies(preparation.graph, staged);
     const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
-    store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph) });
+    store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph), retrievalToken: stagingToken });
     const job = new Job({ summary, store, messageBytes: limits.jobMessageBytes, clock, log });
     for (const sentence of [...values.ineffective(), ...resourceHintSentences(graph.environments)])
       job.message("WARNING", sentence);
-    const ended = job
-      .run(executor, {
-        jobId,
-        jobName,
-        graph,
-        settings,
-        pipelineOptions: fields,
-        pipelineOptionsBytes: options,
-        retrievalToken: stagingToken,
-        artifactAddress,
-      })
-      .then(() => this.#retire(job, stagingToken))
-      .catch((thrown: unknown) => log.error({ err: thrown, job: jobId }, "retiring a job failed"));
-    this.#live.set(jobId, { job, ended });
+    this.#launch(job, {
+      jobId,
+      jobName,
+      graph,
+      settings,
+      pipelineOptions: fields,
+      pipelineOptionsBytes: options,
+      retrievalToken: stagingToken,
+    });
     return jobId;
+  }
+
+  #launch(job: Job, run: StoredJobRun): void {
+    const { executor, artifactAddress, log } = this.#init;
+    const ended = job
+      .run(executor, { ...run, artifactAddress })
+      .then(() => this.#retire(job, run.retrievalToken))
+      .catch((thrown: unknown) => log.error({ err: thrown, job: job.jobId }, "retiring a job failed"));
+    this.#live.set(job.jobId, { job, ended });
   }
 
   #retire(job: Job, stagingToken: string): void {

@@ -20,6 +20,7 @@ import { jobInspection } from "./job-inspection.ts";
 import { JobRegistry } from "./job-registry.ts";
 import { jobService } from "./job-service.ts";
 import { JobStore } from "./job-store.ts";
+import { keptArtifacts, unfinishedJobs } from "./take-up-jobs.ts";
 
 export interface JobServerInit {
   readonly host: string;
@@ -80,11 +81,13 @@ export class JobServer {
       await assertPortFree(host, init.jobPort, "--job-port");
       await assertPortFree(host, init.artifactPort, "--artifact-port");
       const store = scope.own(JobStore.open(init.dataDirectory));
+      const unfinished = unfinishedJobs(store);
       const artifacts = scope.own(
         await ArtifactStore.open({
           directory: init.artifactsDirectory,
           serverId: store.serverId,
           clean: init.cleanArtifactsPerJob,
+          kept: keptArtifacts(unfinished),
         }),
       );
       const staging = new ArtifactStaging(artifacts, log);
@@ -98,6 +101,7 @@ export class JobServer {
       scope.own(executor);
       const artifactAddress = artifactServer.address;
       const jobs = JobRegistry.open({ ...init, store, executor, staging, artifactAddress });
+      jobs.takeUp(unfinished, artifacts);
       const jobServer = await GrpcServer.open(
         [jobService(jobs, artifactAddress), jobInspection(jobs), ...services],
         host,

@@ -7,6 +7,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { present } from "../base/assert.ts";
 import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { randomHex } from "../base/clock.ts";
@@ -15,7 +16,7 @@ import { importanceNumber, messageImportance } from "./job-executor.ts";
 import type { JobState } from "./job-state.ts";
 
 /** Of the file's user_version; 0 is a new file. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const MIGRATIONS: readonly string[] = [
   `CREATE TABLE server (id TEXT NOT NULL, leader_epoch INTEGER NOT NULL) STRICT;
@@ -43,6 +44,10 @@ const MIGRATIONS: readonly string[] = [
      text TEXT,
      PRIMARY KEY (job_id, sequence)
    ) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE jobs ADD COLUMN retrieval_token TEXT NOT NULL DEFAULT '';
+   -- Since the job's last complete checkpoint.
+   ALTER TABLE jobs ADD COLUMN take_ups INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE jobs ADD COLUMN checkpointed INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 export interface JobSummary {
@@ -59,6 +64,17 @@ export interface NewJob extends JobSummary {
   readonly pipeline: Uint8Array;
   /** The encoded execution graph. */
   readonly plan: Uint8Array;
+  /** Owns what the job has staged. */
+  readonly retrievalToken: string;
+}
+
+/** What a server knows of a job that an earlier one ran. */
+export interface StoredRun {
+  readonly retrievalToken: string;
+  /** How often it was taken up without a complete checkpoint since. */
+  readonly takeUps: number;
+  /** It had a complete checkpoint once. */
+  readonly checkpointed: boolean;
 }
 
 interface EventRow {
@@ -127,8 +143,10 @@ export class JobStore {
   insertJob(job: NewJob): void {
     this.#database.transaction(() => {
       this.#database
-        .prepare("INSERT INTO jobs (job_id, name, state, submitted_ms, options) VALUES (?, ?, ?, ?, ?)")
-        .run(job.jobId, job.name, job.state, job.submittedMs, job.options);
+        .prepare(
+          "INSERT INTO jobs (job_id, name, state, submitted_ms, options, retrieval_token) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .run(job.jobId, job.name, job.state, job.submittedMs, job.options, job.retrievalToken);
       this.#database.prepare("INSERT INTO payloads VALUES (?, ?, ?)").run(job.jobId, job.pipeline, job.plan);
     })();
   }
@@ -161,6 +179,25 @@ export class JobStore {
   /** Encoded GetJobMetricsResponse. */
   setMetrics(jobId: JobId, metrics: Uint8Array): void {
     this.#database.prepare("UPDATE jobs SET metrics = ? WHERE job_id = ?").run(metrics, jobId);
+  }
+
+  /** @throws assertion for an unknown job */
+  storedRun(jobId: JobId): StoredRun {
+    const row = this.#database
+      .prepare("SELECT retrieval_token AS token, take_ups AS takeUps, checkpointed FROM jobs WHERE job_id = ?")
+      .get(jobId) as { token: string; takeUps: number; checkpointed: number } | undefined;
+    const { token, takeUps, checkpointed } = present(row, `job ${jobId}`);
+    return { retrievalToken: token, takeUps, checkpointed: checkpointed !== 0 };
+  }
+
+  /** One more server tries to go on with the job. */
+  countTakeUp(jobId: JobId): void {
+    this.#database.prepare("UPDATE jobs SET take_ups = take_ups + 1 WHERE job_id = ?").run(jobId);
+  }
+
+  /** The job has a complete checkpoint, its first or the first since it was taken up. */
+  setCheckpointed(jobId: JobId): void {
+    this.#database.prepare("UPDATE jobs SET take_ups = 0, checkpointed = 1 WHERE job_id = ?").run(jobId);
   }
 
   /** All kept jobs, oldest first. */

@@ -17,6 +17,8 @@ export type WorkerDirectory = Pick<WorkerRegistry, "workers" | "listen" | "unlis
 
 /** A worker that does not answer is found by its heartbeat; the job does not wait for it. */
 const RELEASE_TIMEOUT_MS = 10_000;
+/** What took the job server down may have taken an EXTERNAL worker pool down as well: it has time to come back. */
+const TAKE_UP_ENVIRONMENT_WAIT_MS = 300_000;
 const WORKER_CHECK_INTERVAL_MS = 500;
 
 export class JobWorkers {
@@ -57,6 +59,7 @@ export class JobWorkers {
             streaming: settings.streaming,
             barriersBlock: settings.checkpointingMode !== "AT_LEAST_ONCE",
             experiments: settings.experiments,
+            ...(run.takeUp === undefined ? {} : { environmentWaitMs: TAKE_UP_ENVIRONMENT_WAIT_MS }),
           }),
         ),
       },

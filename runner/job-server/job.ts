@@ -16,6 +16,8 @@ import type { JobStore, JobSummary } from "./job-store.ts";
 
 export interface JobInit {
   readonly summary: JobSummary;
+  /** What an earlier server stored of a job that goes on. */
+  readonly history?: readonly JobEvent[];
   readonly store: JobStore;
   /** Text of its messages that is kept. */
   readonly messageBytes: number;
@@ -25,6 +27,8 @@ export interface JobInit {
 
 /** Messages that wait for their batch to be written. */
 const MAX_UNWRITTEN = 500;
+/** Checkpoints may follow each other quickly, and metrics are many bytes. */
+const STORE_METRICS_INTERVAL_MS = 1_000;
 
 export class Job implements JobObserver {
   readonly jobId: JobId;
@@ -34,20 +38,26 @@ export class Job implements JobObserver {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #finished = Promise.withResolvers<void>();
-  #state: JobState = "STOPPED";
-  #metrics: Uint8Array = NO_METRICS;
+  #state: JobState;
+  #metrics: Uint8Array;
+  /** In this process. */
+  #isCheckpointed = false;
+  #metricsStoredMs = -Infinity;
   #unwritten: JobEvent[] = [];
   #keptFrom: number | undefined;
   #flushScheduled = false;
 
   constructor(init: JobInit) {
-    this.events = new JobEventLog(init.messageBytes);
+    this.events = new JobEventLog(init.messageBytes, init.history);
     this.#summary = init.summary;
     this.#store = init.store;
     this.#clock = init.clock;
     this.#log = init.log.child({ job: init.summary.jobId });
     this.jobId = init.summary.jobId;
-    this.#append({ kind: "state", ...this.#stamp(), state: "STOPPED" });
+    this.#state = init.summary.state;
+    this.#metrics = this.#store.metrics(this.jobId) ?? NO_METRICS;
+    if (init.history !== undefined) return;
+    this.#append({ kind: "state", ...this.#stamp(), state: this.#state });
     this.#flush();
   }
 
@@ -71,7 +81,7 @@ export class Job implements JobObserver {
 
   /** Runs it to its end; never rejects. */
   async run(executor: JobExecutor, run: JobRun): Promise<void> {
-    this.#transition("STARTING");
+    if (this.#state === "STOPPED") this.#transition("STARTING");
     let outcome: JobOutcome;
     try {
       outcome = await executor.execute(run, this);
@@ -128,6 +138,21 @@ export class Job implements JobObserver {
 
   running(): void {
     if (this.#state === "STARTING") this.#transition("RUNNING");
+  }
+
+  checkpointed(): void {
+    if (isTerminal(this.#state)) return;
+    const nowMs = this.#clock.monotonicMs();
+    try {
+      if (!this.#isCheckpointed) this.#store.setCheckpointed(this.jobId);
+      this.#isCheckpointed = true;
+      if (nowMs - this.#metricsStoredMs < STORE_METRICS_INTERVAL_MS) return;
+      this.#metricsStoredMs = nowMs;
+      this.#store.setMetrics(this.jobId, this.#metrics);
+    } catch (thrown) {
+      // The manifest says so too.
+      this.#log.error({ err: thrown }, "a complete checkpoint could not be noted");
+    }
   }
 
   message(importance: MessageImportance, text: string): void {

@@ -6,25 +6,29 @@ import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
 /** Between two attempts to read from a store that could not be reached. */
 const STORE_WAIT_MS = 5_000;
 
+type StoreInit = Pick<CheckpointCoordinatorInit, "directory" | "observer" | "clock" | "settings">;
+
 /**
- * Waits as long as a checkpoint may take: the job has nothing else to go on from.
- * @throws WeirError UNAVAILABLE when the store is not there by then; others as CheckpointDirectory's `read` and `verify`.
+ * @throws WeirError UNAVAILABLE when the store is not there in the time that a checkpoint may take; others as
+ * CheckpointDirectory's `read` and `verify`.
  */
-export async function readWhole(
-  {
-    directory,
-    observer,
-    clock,
-    settings,
-  }: Pick<CheckpointCoordinatorInit, "directory" | "observer" | "clock" | "settings">,
-  checkpointId: number,
-): Promise<SnapshotManifest> {
+export function readWhole(init: StoreInit, checkpointId: number): Promise<SnapshotManifest> {
+  return waitingForStore(init, async () => {
+    const manifest = await init.directory.read(checkpointId);
+    await init.directory.verify(manifest);
+    return manifest;
+  });
+}
+
+/** Tries for as long as a checkpoint may take: the job has nothing else to go on from. @throws what `use` does */
+export async function waitingForStore<Result>(
+  { observer, clock, settings }: StoreInit,
+  use: () => Promise<Result>,
+): Promise<Result> {
   const untilMs = clock.nowMs() + settings.timeoutMs;
   for (;;) {
     try {
-      const manifest = await directory.read(checkpointId);
-      await directory.verify(manifest);
-      return manifest;
+      return await use();
     } catch (thrown) {
       const { code, message } = WeirError.from(thrown);
       if (code !== "UNAVAILABLE" || clock.nowMs() >= untilMs) throw thrown;

@@ -7,12 +7,13 @@
 import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import { WeirError } from "../base/errors.ts";
 import type { VertexId } from "../base/ids.ts";
+import { readManifests } from "../checkpoint/read-manifests.ts";
 import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import { formerPartsOf } from "../checkpoint/rescale.ts";
 import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
 import type { OpenedSavepoint } from "./open-savepoint.ts";
-import { readWhole } from "./read-whole-checkpoint.ts";
+import { readWhole, waitingForStore } from "./read-whole-checkpoint.ts";
 import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";
 
 /** Where an execution attempt goes on from. */
@@ -23,10 +24,16 @@ export interface RestorePoint {
 
 type RestorePointsInit = Pick<CheckpointCoordinatorInit, "run" | "directory" | "observer" | "clock" | "settings">;
 
+/** What an earlier job server has used up. */
+export interface UsedNumbers {
+  readonly executionAttempt: number;
+  readonly checkpointId: number;
+}
+
 export class RestorePoints {
   readonly #init: RestorePointsInit;
   readonly #retained: RetainedCheckpoints;
-  #isOpened = false;
+  #used: UsedNumbers | undefined;
   /** What the current attempt began from, until all of its tasks run. */
   #restored: number | undefined;
   #hadSome = false;
@@ -34,6 +41,12 @@ export class RestorePoints {
   constructor(init: RestorePointsInit, retained: RetainedCheckpoints) {
     this.#init = init;
     this.#retained = retained;
+    this.#hadSome = init.run.takeUp?.checkpointed ?? false;
+  }
+
+  /** Known when `find` has resolved. */
+  get used(): UsedNumbers {
+    return this.#used ?? { executionAttempt: 0, checkpointId: 0 };
   }
 
   /**
@@ -43,10 +56,22 @@ export class RestorePoints {
    * @throws WeirError naming the option when checkpoints cannot be stored; DATA_LOSS when there were some and none can be read
    */
   async find(written: Promise<unknown>): Promise<RestorePoint | undefined> {
+    const { run, observer } = this.#init;
+    if (this.#used !== undefined) {
+      await written;
+      return this.#newest();
+    }
+    // A new job whose store is not there fails at once; one that has run is worth a wait.
+    this.#used = await (run.takeUp === undefined ? this.#open() : waitingForStore(this.#init, () => this.#open()));
+    const point = await this.#newest();
+    const from =
+      point === undefined ? "the beginning: it had no complete checkpoint" : `checkpoint ${point.checkpointId}`;
+    if (run.takeUp !== undefined) observer.message("BASIC", `The job goes on from ${from}.`);
+    return point;
+  }
+
+  async #newest(): Promise<RestorePoint | undefined> {
     const { directory, observer, run } = this.#init;
-    if (!this.#isOpened) await this.#open();
-    this.#isOpened = true;
-    await written;
     const candidates = this.#retained.newestFirst;
     if (candidates.length > 0) this.#hadSome = true;
     else if (!this.#hadSome) return run.savepoint === undefined ? undefined : savepointPoint(run.savepoint);
@@ -69,7 +94,7 @@ export class RestorePoints {
     });
   }
 
-  async #open(): Promise<void> {
+  async #openFolder(): Promise<void> {
     const { directory, settings } = this.#init;
     try {
       await directory.open();
@@ -82,6 +107,19 @@ export class RestorePoints {
       const said = `Checkpoints cannot be stored ${where}. ${message}`;
       throw new WeirError({ code, domain, message: said, retry, cause: thrown });
     }
+  }
+
+  /** Takes the directory for this server, and gathers what an earlier one has left in it. */
+  async #open(): Promise<UsedNumbers> {
+    const { directory, observer, run, clock } = this.#init;
+    await this.#openFolder();
+    const floor = run.savepoint?.manifest.executionAttempt ?? 0;
+    const { checkpointIds, stateFiles, attemptFloor } = await directory.claim(floor, clock);
+    const { manifests, damaged } = await readManifests(directory, checkpointIds);
+    for (const text of damaged) observer.message("ERROR", text);
+    this.#retained.found(manifests, stateFiles);
+    if (checkpointIds.length > 0) this.#hadSome = true;
+    return { executionAttempt: attemptFloor, checkpointId: Math.max(0, ...checkpointIds) };
   }
 
   /** All tasks of the attempt run: what fails from now on is not about the files that it began from. */

@@ -1,6 +1,9 @@
 /** Runs jobs on the registered workers, each on the engine that it needs. */
 import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
+import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import { readManifests } from "../checkpoint/read-manifests.ts";
+import { locationIn } from "../storage/checkpoint-storage.ts";
 import { BlockingExecution, type BlockingExecutionInit } from "./blocking-execution.ts";
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
@@ -27,7 +30,9 @@ export class Scheduler implements JobExecutor {
     let restored = run;
     if (run.settings.savepointPath !== undefined) {
       try {
-        restored = await withSavepoint(run, run.settings.savepointPath, isStreaming, observer);
+        restored =
+          (await withOwnCheckpoint(run, this.#init.checkpointDirectory)) ??
+          (await withSavepoint(run, run.settings.savepointPath, isStreaming, observer));
       } catch (thrown) {
         this.#cancelled.delete(run.jobId);
         return { kind: "failed", message: WeirError.from(thrown).message };
@@ -76,6 +81,17 @@ export class Scheduler implements JobExecutor {
     for (const execution of executions) execution.end({ kind: "cancelled" });
     await Promise.all(executions.map((execution) => execution.released));
   }
+}
+
+/** A job that was taken up needs its savepoint no more once it has a checkpoint of its own; its key groups stay. */
+async function withOwnCheckpoint(run: JobRun, checkpointDirectory: string): Promise<JobRun | undefined> {
+  const { takeUp, settings, jobId } = run;
+  if (takeUp === undefined || settings.checkpoints === undefined) return undefined;
+  const folder = locationIn(settings.checkpoints.storageDirectory ?? checkpointDirectory, jobId);
+  const directory = new CheckpointDirectory(folder);
+  const { checkpointIds } = await directory.contents();
+  const newest = (await readManifests(directory, checkpointIds)).manifests.at(-1);
+  return newest && { ...run, settings: { ...settings, maxParallelism: newest.maxParallelism } };
 }
 
 /** The snapshot's number of key groups wins over the option: its rows are cut by it. */

@@ -13,6 +13,7 @@ import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
@@ -87,30 +88,28 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new StreamMetrics(observer, init.clock, init.metricsBytes);
     this.#restarts = new RestartStrategy(run.settings);
-    // Rows' ids contain the attempt: those of the savepoint must not come again.
+    this.#isDraining = run.takeUp?.draining ?? false;
+    // Rows' ids contain the attempt: those of the savepoint, and of earlier job servers, must not come again.
     this.#executionAttempt = run.savepoint?.manifest.executionAttempt ?? 0;
     const settings = run.settings.checkpoints;
-    if (settings === undefined) return;
+    if (settings === undefined) {
+      this.#executionAttempt += (run.takeUp?.count ?? 0) * ATTEMPTS_PER_CLAIM;
+      return;
+    }
     const path = locationIn(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
     const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
     const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
     const stateTables = pipelineFacts(run.graph);
-    const onComplete = () => this.#restarts.progressed();
+    const onComplete = () => {
+      this.#restarts.progressed();
+      observer.checkpointed();
+    };
+    const onSuperseded = (message: string) => this.end({ kind: "failed", message });
     const { clock, log } = init;
     const workers = this.#workers;
-    const shared = {
-      run,
-      settings,
-      directory,
-      graphFingerprint,
-      stateTables,
-      workers,
-      onComplete,
-      observer,
-      clock,
-      log,
-    };
-    this.#checkpoints = new CheckpointCoordinator(shared);
+    const facts = { run, settings, directory, graphFingerprint, stateTables };
+    const told = { onComplete, onSuperseded, observer };
+    this.#checkpoints = new CheckpointCoordinator({ ...facts, ...told, workers, clock, log });
   }
 
   get released(): Promise<void> {
@@ -190,6 +189,7 @@ export class StreamingExecution implements Execution, WorkerListener {
       workers,
       ...restore,
     });
+    this.#executionAttempt = Math.max(this.#executionAttempt, this.#checkpoints?.attemptFloor ?? 0);
     const executionAttempt = ++this.#executionAttempt;
     this.#plan = plan;
     this.#phase = "running";

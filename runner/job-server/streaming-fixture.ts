@@ -161,6 +161,7 @@ export class FakeWorkers {
 export class RecordingObserver implements JobObserver {
   readonly texts: string[] = [];
   isRunning = false;
+  checkpoints = 0;
   attempted: readonly Uint8Array[] = [];
   committed: readonly Uint8Array[] = [];
 
@@ -170,6 +171,10 @@ export class RecordingObserver implements JobObserver {
 
   running(): void {
     this.isRunning = true;
+  }
+
+  checkpointed(): void {
+    this.checkpoints++;
   }
 
   metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void {

@@ -42,6 +42,8 @@ export interface JobDescription {
   /** As the user asked for: --streaming. */
   readonly streaming: boolean;
   readonly loopback: boolean;
+  /** How long a worker pool that does not answer is waited for; default: half a minute. */
+  readonly environmentWaitMs?: number | undefined;
 }
 
 export interface WorkerJobInit {
@@ -336,7 +338,7 @@ export class WorkerJob {
         launcher,
         loopback: description.loopback,
         connectTimeoutMs: HARNESS_CONNECT_TIMEOUT_MS,
-        environmentWaitMs: ENVIRONMENT_WAIT_MS,
+        environmentWaitMs: description.environmentWaitMs ?? ENVIRONMENT_WAIT_MS,
         newHarnessId: () => `${workerId}-${randomHex(4)}` as HarnessId,
         onConnection: (connection) => onConnection(connection, environmentId),
         onGone,

@@ -63,6 +63,7 @@ export function jobDescriptionOf(message: OpenJob): JobDescription {
     readonly barriersBlock?: boolean;
     readonly streaming?: boolean;
     readonly loopback: boolean;
+    readonly environmentWaitMs?: number;
   };
   return {
     jobId: message.jobId as JobId,
@@ -78,5 +79,6 @@ export function jobDescriptionOf(message: OpenJob): JobDescription {
     barriersBlock: settings.barriersBlock ?? true,
     streaming: settings.streaming ?? false,
     loopback: settings.loopback,
+    environmentWaitMs: settings.environmentWaitMs,
   };
 }

@@ -141,6 +141,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
         tell(`${importance} ${text}`);
       },
       running: () => undefined,
+      checkpointed: () => undefined,
       metrics: () => undefined,
     },
   );

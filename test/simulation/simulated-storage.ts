@@ -4,7 +4,7 @@
  */
 import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import { WeirError } from "../../runner/base/errors.ts";
-import { CheckpointDirectory } from "../../runner/checkpoint/checkpoint-directory.ts";
+import { CheckpointDirectory, type ClaimedFolder } from "../../runner/checkpoint/checkpoint-directory.ts";
 import { filesOf, type SnapshotManifest } from "../../runner/checkpoint/snapshot-manifest.ts";
 import type { StateRows, StateTable } from "../../runner/state/state-rows.ts";
 import type { SeededRandom, SimulatedTime } from "./simulated-time.ts";
@@ -83,6 +83,11 @@ class SimulatedDirectory extends CheckpointDirectory {
 
   override open(): Promise<void> {
     return this.#files.delay();
+  }
+
+  override async claim(attemptFloor: number): Promise<ClaimedFolder> {
+    await this.#files.delay();
+    return { epoch: 1, attemptFloor, checkpointIds: [], stateFiles: [] };
   }
 
   override write(manifest: SnapshotManifest): Promise<void> {

@@ -47,12 +47,12 @@ def free_port():
 class RunnerProcess:
   """A started runner: `endpoint`, `pid`, and `stop()`; a context manager."""
 
-  def __init__(self, name, log_path=None):
+  def __init__(self, name, log_path=None, directory=None):
     self.name = name
     self.endpoint = None
     self.ended_cleanly = None
     self.process = None
-    self.directory = tempfile.mkdtemp(prefix='%s-' % name)
+    self.directory = directory or tempfile.mkdtemp(prefix='%s-' % name)
     self.log_path = log_path or os.path.join(self.directory, 'server.log')
 
   @property
@@ -67,6 +67,16 @@ class RunnerProcess:
   def log_tail(self, line_count=40):
     with open(self.log_path, 'rb') as log:
       return b'\n'.join(log.read().splitlines()[-line_count:]).decode(errors='replace')
+
+  def kill(self, with_children=False):
+    """As a crash: SIGKILL, of the process alone or of those that it has started too. What it wrote stays."""
+    if with_children:
+      os.killpg(self.process.pid, signal.SIGKILL)
+    else:
+      self.process.kill()
+    self.process.wait()
+    self.log.close()
+    self.ended_cleanly = False
 
   def stop(self, keep_directory=False):
     if self.process and self.ended_cleanly is None:
@@ -93,13 +103,14 @@ class RunnerProcess:
 
 
 class WeirServer(RunnerProcess):
-  """`weir serve` on free ports. `ready` is its JSON line."""
+  """`weir serve` on free ports. `ready` is its JSON line. In the `directory` of one that was killed it goes on."""
 
-  def __init__(self, workers=1, log_path=None, arguments=(), command=None, ready_seconds=60, environment=None):
-    super().__init__('weir', log_path)
+  def __init__(self, workers=1, log_path=None, arguments=(), command=None, ready_seconds=60, environment=None,
+               directory=None, job_port=0):
+    super().__init__('weir', log_path, directory)
     self._spawn(
         (command or weir_command()) + [
-            'serve', '--job-port', '0', '--artifact-port', '0', '--expansion-port', '-1', '--workers', str(workers),
+            'serve', '--job-port', str(job_port), '--artifact-port', '0', '--expansion-port', '-1', '--workers', str(workers),
             '--data-dir', os.path.join(self.directory, 'data'),
             '--artifacts-dir', os.path.join(self.directory, 'artifacts'), *arguments
         ],

@@ -1,0 +1,17 @@
+// Job servers of streaming jobs are killed, and others started on what they left (server_cases.py).
+import test from "ava";
+import { runPython } from "../support/weir-server.ts";
+
+const CASES = {
+  alone: "a job goes on from its checkpoint under the next job server, with one history under one id",
+  workers: "the same when the workers were killed with their job server",
+  early: "a job that had no complete checkpoint begins again under the next job server",
+};
+
+for (const [name, title] of Object.entries(CASES))
+  test.serial(title, async (t) => {
+    t.timeout(130_000);
+    const { code, stdout, stderr } = await runPython("test/crash/server_cases.py", [name], 120_000);
+    t.is(code, 0, `${stdout}\n${stderr.slice(-4_000)}`);
+    t.regex(stdout, /each number counted once/);
+  });
