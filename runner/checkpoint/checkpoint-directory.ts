@@ -54,7 +54,7 @@ export class CheckpointDirectory {
   async open(): Promise<void> {
     const storage = openStorage(this.path);
     await storage.open(this.statePath);
-    const probe = locationIn(this.statePath, `${randomId()}.part`);
+    const probe = locationIn(this.statePath, `probe-${randomId()}.part`);
     await storage.create(probe, new Uint8Array());
     await storage.delete([probe]);
   }
@@ -143,6 +143,11 @@ export class CheckpointDirectory {
         message: `Checkpoint ${manifest.checkpointId} cannot be restored: its file ${path} ${state}.`,
       });
     }
+  }
+
+  /** Locations of everything in it. */
+  async locations(): Promise<readonly string[]> {
+    return openStorage(this.path).list(this.path);
   }
 
   /** What is not there is deleted already. */

@@ -19,9 +19,11 @@ import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { SupersededError } from "../checkpoint/leader-claim.ts";
 import type { PipelineFacts } from "../checkpoint/match-savepoint.ts";
+import { orphanedFiles } from "../checkpoint/orphaned-files.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { type CheckpointAttempt, manifestOf, namesOf } from "./checkpoint-attempt.ts";
+import type { CheckpointRemovals } from "./checkpoint-removals.ts";
 import type { CheckpointSettings } from "./checkpoint-settings.ts";
 import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
 import type { JobWorkers } from "./job-workers.ts";
@@ -41,6 +43,7 @@ export interface CheckpointCoordinatorInit {
   readonly onComplete: () => void;
   /** Another job server has the job: it is over here, and nothing of it is touched any more. */
   readonly onSuperseded: (message: string) => void;
+  readonly removals: CheckpointRemovals;
   readonly observer: JobObserver;
   readonly clock: Clock;
   readonly log: Log;
@@ -64,10 +67,13 @@ export class CheckpointCoordinator {
   readonly #retained: RetainedCheckpoints;
   readonly #restores: RestorePoints;
   #attempt: CheckpointAttempt | undefined;
+  #attempts = 0;
   #isRunning = false;
   readonly #observed = new CheckpointObserver();
   readonly #notices = new FailureNotices();
   #timer = new AbortController();
+  /** Of the last one after whose first checkpoint orphaned files were deleted. */
+  #cleanedAttempt = 0;
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
   #final: { id: CheckpointId | undefined; readonly ended: () => void } | undefined;
@@ -115,6 +121,7 @@ export class CheckpointCoordinator {
   /** A new execution attempt is deployed. Checkpoints begin with `tasksRunning`. */
   begin(executionAttempt: number, plan: StreamingPlan): void {
     const tasks = new Map(plan.tasks.map((task) => [task.key, task]));
+    this.#attempts++;
     this.#attempt = { executionAttempt, tasks, sourceWorkers: plan.sourceWorkers };
     this.#isRunning = false;
   }
@@ -279,9 +286,23 @@ export class CheckpointCoordinator {
     this.#ended(id, true);
     try {
       await directory.delete([...manifests.map(({ checkpointId }) => directory.manifestPath(checkpointId)), ...files]);
+      await this.#deleteOrphans(manifest.executionAttempt);
     } catch (thrown) {
       log.warn({ job: this.#jobId, err: thrown }, "files of earlier checkpoints could not be deleted");
     }
+  }
+
+  /** Once for each execution attempt, with its first checkpoint: those before it write no more. */
+  async #deleteOrphans(executionAttempt: number): Promise<void> {
+    if (this.#cleanedAttempt >= executionAttempt) return;
+    const { directory, log } = this.#init;
+    const locations = await directory.locations();
+    const orphans = orphanedFiles({ locations, kept: this.#retained.newestFirst, executionAttempt });
+    if (orphans.length > 0) {
+      await directory.delete(orphans);
+      log.info({ job: this.#jobId, files: orphans.length }, "files that no checkpoint needs are deleted");
+    }
+    this.#cleanedAttempt = executionAttempt;
   }
 
   #abort(id: CheckpointId, reason: string): void {
@@ -327,15 +348,13 @@ export class CheckpointCoordinator {
 
   /** The job is over, and its workers write no more. Its checkpoints go unless they are to outlive it. */
   async close(outcome: JobOutcome): Promise<void> {
-    const { settings, directory, log } = this.#init;
+    const { settings, directory, removals } = this.#init;
     this.end();
     await this.#writing;
     const keep =
       (outcome.kind === "failed" && settings.keepWhenFailed) ||
       (outcome.kind === "cancelled" && settings.keepWhenCancelled);
     if (keep) return;
-    await directory.remove().catch((thrown: unknown) => {
-      log.warn({ job: this.#jobId, err: thrown }, "the checkpoints of a job that is over could not be deleted");
-    });
+    await removals.remove(directory, this.#attempts > 1);
   }
 }

@@ -5,6 +5,7 @@ import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { readManifests } from "../checkpoint/read-manifests.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
 import { BlockingExecution, type BlockingExecutionInit } from "./blocking-execution.ts";
+import { CheckpointRemovals } from "./checkpoint-removals.ts";
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
 import { openSavepoint } from "./open-savepoint.ts";
@@ -15,12 +16,14 @@ export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 
 export class Scheduler implements JobExecutor {
   readonly #init: SchedulerInit;
+  readonly #removals: CheckpointRemovals;
   readonly #jobs = new Map<JobId, { readonly execution: Execution; readonly slowBundles: SlowBundleTable }>();
   /** Before their execution began: while a savepoint was read. */
   readonly #cancelled = new Set<JobId>();
 
   constructor(init: SchedulerInit) {
-    this.#init = init;
+    this.#removals = new CheckpointRemovals(init);
+    this.#init = { ...init, removals: this.#removals };
   }
 
   async execute(run: JobRun, observer: JobObserver): Promise<JobOutcome> {
@@ -80,6 +83,7 @@ export class Scheduler implements JobExecutor {
     const executions = [...this.#jobs.values()].map(({ execution }) => execution);
     for (const execution of executions) execution.end({ kind: "cancelled" });
     await Promise.all(executions.map((execution) => execution.released));
+    this.#removals.close();
   }
 }
 

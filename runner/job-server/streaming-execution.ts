@@ -16,6 +16,7 @@ import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { CheckpointRemovals } from "./checkpoint-removals.ts";
 import { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
@@ -40,6 +41,8 @@ export interface StreamingExecutionInit {
   readonly checkpointDirectory: string;
   /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
   readonly openCheckpoints?: (path: string) => CheckpointDirectory;
+  /** Of the folders of all jobs. */
+  readonly removals?: CheckpointRemovals;
   /** A bundle, or a watermark while input waits, that has not moved for so long is told of. Default: 5 minutes. */
   readonly stuckAfterMs?: number;
   /** Of the job's metrics; what does not fit is left out. Default: that of the metrics themselves. */
@@ -105,11 +108,11 @@ export class StreamingExecution implements Execution, WorkerListener {
       observer.checkpointed();
     };
     const onSuperseded = (message: string) => this.end({ kind: "failed", message });
-    const { clock, log } = init;
+    const { clock, log, removals = new CheckpointRemovals(init) } = init;
     const workers = this.#workers;
     const facts = { run, settings, directory, graphFingerprint, stateTables };
     const told = { onComplete, onSuperseded, observer };
-    this.#checkpoints = new CheckpointCoordinator({ ...facts, ...told, workers, clock, log });
+    this.#checkpoints = new CheckpointCoordinator({ ...facts, ...told, workers, removals, clock, log });
   }
 
   get released(): Promise<void> {

@@ -156,6 +156,24 @@ export class S3Storage implements CheckpointStorage {
 
   async removeFolder(folder: string): Promise<void> {
     await this.delete(await this.list(folder));
+    await this.#abortUploads(folder);
+  }
+
+  /** Parts that a killed worker sent are in no listing of files, and are paid for. Not every store can tell of them. */
+  async #abortUploads(folder: string): Promise<void> {
+    const { Bucket, Key } = placeOf(folder);
+    const { sdk, client } = await this.#load();
+    try {
+      const { Uploads = [] } = await client.send(
+        new sdk.ListMultipartUploadsCommand({ Bucket, Prefix: Key === "" ? "" : `${Key}/` }),
+      );
+      for (const { Key: key, UploadId } of Uploads)
+        await client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key: key, UploadId }));
+    } catch (cause) {
+      const failure = failed("look for lost uploads in", folder, cause);
+      if (failure.code === "UNAVAILABLE" && (cause as HttpFailure).$metadata?.httpStatusCode !== NOT_IMPLEMENTED)
+        throw failure;
+    }
   }
 
   async #try<T>(
@@ -188,8 +206,12 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   UNAVAILABLE: "Look at the endpoint (AWS_ENDPOINT_URL) and at the network between here and the store.",
 };
 
+type HttpFailure = Error & { readonly $metadata?: { readonly httpStatusCode?: number } };
+
+const NOT_IMPLEMENTED = 501;
+
 function failed(what: string, location: string, cause: unknown): WeirError {
-  const { name, $metadata, message } = cause as Error & { $metadata?: { httpStatusCode?: number } };
+  const { name, $metadata, message } = cause as HttpFailure;
   const code = codeOf(name, $metadata?.httpStatusCode);
   const reason = [name, message].filter((part) => part !== "").join(": ");
   return storageFailure({ what, location, code, reason, hints: HINTS, cause });

@@ -99,6 +99,7 @@ for (const [kind, newStorage] of STORES) {
     const storage = new RetryingStorage(newStorage(), LITTLE_PATIENCE);
     await contract(t, storage, server.root, path);
 
+    if (server.root.startsWith("s3:")) await lostUpload(t, storage, server.root);
     const location = locationIn(server.root, "later");
     const big = locationIn(server.root, "big");
     await server.stop();
@@ -113,4 +114,21 @@ for (const [kind, newStorage] of STORES) {
     t.is(await storage.size(location), 1);
     t.is(await storage.size(big), BIG_BYTES);
   });
+}
+
+/** A worker was killed while it sent a file in parts. */
+async function lostUpload(t: ExecutionContext, storage: CheckpointStorage, root: string): Promise<void> {
+  const { S3Client, CreateMultipartUploadCommand, ListMultipartUploadsCommand } = await import("@aws-sdk/client-s3");
+  const client = new S3Client({ region: "us-east-1", forcePathStyle: true });
+  const [, Bucket = "", folder = ""] = /^s3:\/\/([^/]+)\/(.*)$/.exec(root) ?? [];
+  const uploads = async () => (await client.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads ?? [];
+  await client.send(new CreateMultipartUploadCommand({ Bucket, Key: `${folder}/lost/state/v0.0.1-1.base` }));
+  await client.send(new CreateMultipartUploadCommand({ Bucket, Key: `${folder}/other/state/v0.0.1-1.base` }));
+  t.is((await uploads()).length, 2);
+  await storage.removeFolder(locationIn(root, "lost"));
+  t.deepEqual(
+    (await uploads()).map(({ Key }) => Key),
+    [`${folder}/other/state/v0.0.1-1.base`],
+  );
+  client.destroy();
 }

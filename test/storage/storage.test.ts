@@ -145,7 +145,7 @@ for (const [outage, title] of [
   declare(`${title} ${tool.missing ?? ""}`.trim(), async (t) => {
     t.timeout(INSTALL_LIMIT_MS);
     await tool.install();
-    const { code, stdout, stderr } = await runPython("test/storage/outage_cases.py", [outage], 170_000);
+    const { code, stdout, stderr } = await runPython("test/storage/outage_cases.py", [outage], 230_000);
     t.is(code, 0, `${stdout}\n${stderr.slice(-4_000)}`);
     t.regex(stdout, /each number counted once/);
   });
