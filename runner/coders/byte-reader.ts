@@ -4,12 +4,19 @@
  */
 import { WeirError } from "../base/errors.ts";
 
-/** @param what the coder, for the message. */
-export function malformed(what: string, bytes: Uint8Array, position: number, problem = "ends too early"): WeirError {
-  return new WeirError({
+/** The bytes end within an element: more of them may make it whole. */
+export class TruncatedElementError extends WeirError {
+  /** Where the element begins, as far as that is known. */
+  wholeBytes = 0;
+}
+
+/** @param what the coder, for the message. @param problem default: the bytes end too early. */
+export function malformed(what: string, bytes: Uint8Array, position: number, problem?: string): WeirError {
+  const ErrorClass = problem === undefined ? TruncatedElementError : WeirError;
+  return new ErrorClass({
     code: "DATA_LOSS",
     domain: "external",
-    message: `An element encoded with coder ${what} ${problem}, at byte ${position} of ${bytes.length}.`,
+    message: `An element encoded with coder ${what} ${problem ?? "ends too early"}, at byte ${position} of ${bytes.length}.`,
     hint: "What the SDK sent does not fit the coder that it declared: look for a coder whose encode and decode differ.",
   });
 }

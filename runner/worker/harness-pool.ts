@@ -104,7 +104,7 @@ export class HarnessPool {
     const { environment, endpoints, clock, connectTimeoutMs } = this.#init;
     const { signal } = this.#abort;
     const harnessId = this.#init.newHarnessId();
-    const connection = new HarnessConnection(harnessId);
+    const connection = new HarnessConnection(harnessId, clock);
     this.#init.onConnection(connection);
     let started: StartedHarness | undefined;
     const timer = new AbortController();

@@ -20,13 +20,21 @@ function watch(status: "told" | "none" | "silent" = "told") {
   let nowMs = 0;
   const told: SlowBundle[] = [];
   const connection = new HarnessConnection("h" as HarnessId);
-  const bundle = { descriptorId: "job/v", activity: 0, infos: [info("beam:metric:element_count:v1", 1)] };
+  const bundle = {
+    descriptorId: "job/v",
+    activity: 0,
+    awaitsInput: false,
+    infos: [info("beam:metric:element_count:v1", 1)],
+  };
   const open = (bundleId: string) =>
     connection.openBundle(bundleId as InstructionId, {
       watched: {
         descriptorId: bundle.descriptorId,
         get activity() {
           return bundle.activity;
+        },
+        get awaitsInput() {
+          return bundle.awaitsInput;
         },
         progress: () => Promise.resolve(bundle.infos),
       },
@@ -90,6 +98,14 @@ test("a bundle whose SDK sends something, or whose counts grow, is not quiet; it
   await pass(3, () => bundle.activity++);
   t.is(told.length, 1);
   t.true((told[0]?.quietMs ?? 99_999n) < 10_000n);
+});
+
+test("of a bundle whose SDK has taken all that was sent, and which is not all, that is said", async (t) => {
+  const { open, pass, told, bundle } = watch();
+  bundle.awaitsInput = true;
+  open("b");
+  await pass(12);
+  t.is(told[0]?.stacks, "It waits for input that has not reached it.\nall threads sleep");
 });
 
 test("a bundle that goes on again is withdrawn", async (t) => {

@@ -141,7 +141,8 @@ export class SlowBundles {
     const vertexId = harness.job.vertexOf(watch.bundle.descriptorId);
     if (vertexId === undefined || (watch.toldMs === undefined && told >= MAX_TOLD)) return;
     watch.toldMs = now;
-    const stacks = await this.#stacks(harness.connection.harnessId, bundleId);
+    const starved = watch.bundle.awaitsInput ? "It waits for input that has not reached it.\n" : "";
+    const stacks = starved + (await this.#stacks(harness.connection.harnessId, bundleId));
     // It may have ended meanwhile, which was told then.
     if (this.#watches.get(bundleId) !== watch) return;
     this.#init.tell({

@@ -9,7 +9,7 @@ import { stateService } from "./fn-api-services.ts";
 /** A harness's state stream; `onState` answers for its one bundle. */
 async function openState(t: ExecutionContext, onState: () => Promise<StateReply> | StateReply) {
   const connection = new HarnessConnection("harness" as HarnessId);
-  const watched = { descriptorId: "d", activity: 0, progress: () => Promise.resolve(undefined) };
+  const watched = { descriptorId: "d", activity: 0, awaitsInput: false, progress: () => Promise.resolve(undefined) };
   const streams = { watched, onData: () => undefined, onTimers: () => undefined, onState };
   connection.openBundle("bundle" as InstructionId, streams);
   const served = stateService({

@@ -8,7 +8,8 @@
 import type { ProcessBundleRequest_CacheToken, StateRequest } from "../../../proto/gen/beam_fn_api.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Log } from "../../base/log.ts";
-import { BundleAttempt, type BundlePlan, type BundleSplit } from "../task/bundle-attempt.ts";
+import { BundleAttempt, type BundleSplit } from "../task/bundle-attempt.ts";
+import type { BundlePlan } from "../task/bundle-messages.ts";
 import { type Residual, residualsOf } from "../task/bundle-attempt.ts";
 import { BundleRetries } from "../task/bundle-retries.ts";
 import type { BundleInput } from "../task/bundle-input.ts";

@@ -2,7 +2,7 @@
 import { present } from "../../base/assert.ts";
 import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
-import { type BundlePlan, takesEmbeddedElements } from "../task/bundle-attempt.ts";
+import { type BundlePlan, sdkAbilities } from "../task/bundle-messages.ts";
 import { createSideInputs, createSortedInput, createTimers, createUserState } from "./create-parts.ts";
 import { StableInput } from "./stable-input.ts";
 import { droppedInfo, STATEFUL_PAR_DO_DROPPED } from "./dropped-input.ts";
@@ -42,7 +42,7 @@ export function openStage(
     timerFamilies: stage.timers,
     chunkBytes: limits.chunkBytes,
     skip: compileSkip(graph.coders, stage.inputCoderId),
-    embedsElements: takesEmbeddedElements(graph.environments[stage.environmentId]),
+    ...sdkAbilities(graph.environments[stage.environmentId]),
   };
   const residuals = new Residuals(rows.table("residuals"), idPrefix);
   const harness = (signal: AbortSignal) => environment.harness(stage.environmentId, 0, signal);

@@ -3,7 +3,7 @@ import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
-import type { BundlePlan } from "../task/bundle-attempt.ts";
+import type { BundlePlan } from "../task/bundle-messages.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
 import type { Barrier } from "./channel-queue.ts";

@@ -6,14 +6,9 @@ import {
   ProcessBundleSplitResponse,
 } from "../../../proto/gen/beam_fn_api.ts";
 import type { HarnessId } from "../../base/ids.ts";
-import {
-  BundleAttempt,
-  type BundleExtras,
-  type BundleHandlers,
-  type BundleSplit,
-  takesEmbeddedElements,
-} from "./bundle-attempt.ts";
+import { BundleAttempt, type BundleHandlers, type BundleSplit } from "./bundle-attempt.ts";
 import { bundleInputOf } from "./bundle-input.ts";
+import { type BundleExtras, sdkAbilities } from "./bundle-messages.ts";
 import { HarnessConnection } from "./harness-connection.ts";
 
 const FAMILY = { transformId: "dofn", timerFamilyId: "family" };
@@ -89,10 +84,18 @@ test("fired timers count with the input", async (t) => {
   t.is((await run([], true, extras(2))).embedded, undefined);
 });
 
-test("an environment says by its capabilities whether it takes embedded elements", (t) => {
-  t.true(takesEmbeddedElements({ capabilities: ["beam:protocol:control_request_elements_embedding:v1"] }));
-  t.false(takesEmbeddedElements({ capabilities: ["beam:protocol:progress_reporting:v1"] }));
-  t.false(takesEmbeddedElements(undefined));
+test("an environment says by its capabilities what its SDK can do", (t) => {
+  t.deepEqual(
+    [["control_request_elements_embedding"], ["sdk_consuming_received_data"], ["progress_reporting"], undefined]
+      .map((names) => names && { capabilities: names.map((name) => `beam:protocol:${name}:v1`) })
+      .map(sdkAbilities),
+    [
+      { embedsElements: true, tellsConsumption: false },
+      { embedsElements: false, tellsConsumption: true },
+      { embedsElements: false, tellsConsumption: false },
+      { embedsElements: false, tellsConsumption: false },
+    ],
+  );
 });
 
 /** A bundle of two elements that runs until the test answers its requests. */
@@ -223,4 +226,89 @@ test("timers that cannot be taken fail their bundle", async (t) => {
   answer("processBundle", undefined);
   await t.throwsAsync(running, { message: "no timers" });
   t.is(connection.lostError, undefined);
+});
+
+/** A bundle of `chunks` messages beside `others` bundles; its SDK answers progress with what `consuming` says next. */
+function largeBundle(chunks: number, others: number, consuming: (boolean | undefined)[], tellsConsumption = true) {
+  const sent: Elements[] = [];
+  const pauses: number[] = [];
+  let asked = 0;
+  const clock = {
+    nowMs: () => 0,
+    monotonicMs: () => 0,
+    sleep: (delayMs: number) => {
+      pauses.push(sent.length);
+      return Promise.resolve(void delayMs);
+    },
+  };
+  const connection = new HarnessConnection("h" as HarnessId, clock);
+  const answer = (instructionId: string, response: InstructionResponse["response"]) =>
+    setImmediate(() => connection.onInstructionResponse({ instructionId, error: "", response }));
+  let bundleId = "";
+  connection.attachControl({
+    write: ({ instructionId, request }: InstructionRequest) => {
+      if (request?.$case === "processBundle") bundleId = instructionId;
+      if (request?.$case !== "processBundleProgress") return true;
+      asked++;
+      const value = { monitoringInfos: [], monitoringData: {}, consumingReceivedData: consuming.shift() };
+      answer(instructionId, { $case: "processBundleProgress", value });
+      return true;
+    },
+    once: () => undefined,
+    end: () => undefined,
+  });
+  connection.attachData({
+    write: (message: Buffer) => {
+      const elements = Elements.decode(message);
+      sent.push(elements);
+      if (elements.data[0]?.isLast === true) answer(bundleId, undefined);
+      return true;
+    },
+    once: () => undefined,
+    end: () => undefined,
+  });
+  const plan = {
+    descriptorId: "d",
+    sourceTransformId: "source",
+    sinkTransformIds: [],
+    chunkBytes: 1,
+    skip: (_bytes: Uint8Array, position: number) => position + 1,
+    tellsConsumption,
+  };
+  const input = Array.from({ length: chunks }, (_, at) => ({ data: Uint8Array.of(at), elementCount: 1 }));
+  const handlers = { onOutput: () => undefined, onState: () => ({ kind: "clear" }) as const };
+  for (let other = 0; other < others; other++)
+    connection.openBundle(connection.newInstructionId(), {
+      watched: { descriptorId: "d", activity: 0, awaitsInput: false, progress: () => Promise.resolve(undefined) },
+      onData: () => undefined,
+      onTimers: () => undefined,
+      onState: handlers.onState,
+    });
+  const attempt = new BundleAttempt(connection, plan, bundleInputOf(input), handlers);
+  return { attempt, sent, pauses, asked: () => asked };
+}
+
+test("no more is sent to an SDK that still consumes what it has, where other bundles share the stream", async (t) => {
+  const { attempt, sent, pauses } = largeBundle(7, 1, [true, true, false, true, false, false]);
+  await attempt.run(new AbortController().signal);
+  t.is(sent.length, 8);
+  // The fifth message waits twice, the sixth once.
+  t.deepEqual(pauses, [4, 4, 5]);
+});
+
+test("an SDK whose bundle is alone, or which does not tell what it consumes, is sent all and asked nothing", async (t) => {
+  for (const { attempt, sent, pauses, asked } of [largeBundle(7, 0, []), largeBundle(7, 1, [], false)]) {
+    await attempt.run(new AbortController().signal);
+    t.deepEqual([sent.length, pauses, asked()], [8, [], 0]);
+  }
+});
+
+test("a bundle awaits input when its SDK has consumed what was sent and that is not all", async (t) => {
+  const { attempt } = largeBundle(7, 1, [false, ...Array.from({ length: 3 }, () => false)]);
+  t.false(attempt.awaitsInput);
+  const running = attempt.run(new AbortController().signal);
+  await attempt.progress();
+  t.true(attempt.awaitsInput);
+  await running;
+  t.false(attempt.awaitsInput);
 });

@@ -9,20 +9,23 @@
 import type {
   BundleApplication,
   DelayedBundleApplication,
-  Elements,
   InstructionResponse,
-  ProcessBundleRequest_CacheToken,
+  ProcessBundleProgressResponse,
   ProcessBundleResponse,
   StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { InstructionId } from "../../base/ids.ts";
-import type { Skip } from "../../coders/element-boundary.ts";
-import { encodeData, encodeTimers } from "./encode-elements.ts";
+import { type BundleExtras, type BundlePlan, dataMessages, embeddedElements, NO_EXTRAS } from "./bundle-messages.ts";
 import type { BundleStreams, HarnessConnection, StateReply, WatchedBundle } from "./harness-connection.ts";
+import { OutputJoiner } from "./output-joiner.ts";
 import { fullMonitoringInfos } from "./short-ids.ts";
 import { type BundleInput, splitInput } from "./bundle-input.ts";
+
+/** Python's SDK queues five messages for a bundle; the next one would keep the stream from its other bundles. */
+const MESSAGES_AHEAD = 4;
+const CONSUMPTION_POLL_MS = 20;
 
 /** The SDK answered the bundle with an error: user code raised. */
 export class BundleFailedError extends WeirError {
@@ -36,42 +39,6 @@ export interface BundleHandlers {
   onState(request: StateRequest): Promise<StateReply> | StateReply;
   /** Timers that the SDK has set or cleared. */
   onTimers?(transformId: string, timerFamilyId: string, timers: Uint8Array): void;
-}
-
-/** What a bundle has beside its elements. */
-export interface BundleExtras {
-  /** Fired timers, in order: sent after the elements. */
-  readonly timers: readonly {
-    readonly transformId: string;
-    readonly timerFamilyId: string;
-    readonly timers: Uint8Array;
-  }[];
-  readonly cacheTokens: ProcessBundleRequest_CacheToken[];
-}
-
-const NO_EXTRAS: BundleExtras = { timers: [], cacheTokens: [] };
-
-export interface BundlePlan {
-  readonly descriptorId: string;
-  readonly sourceTransformId: string;
-  readonly sinkTransformIds: readonly string[];
-  /** Every timer family of the stage: its streams are ended in both directions. */
-  readonly timerFamilies?: readonly { readonly transformId: string; readonly timerFamilyId: string }[];
-  /** Bytes of one message on the Data stream. */
-  readonly chunkBytes: number;
-  readonly skip: Skip;
-  /** The SDK takes small input in the request itself. */
-  readonly embedsElements?: boolean;
-}
-
-/** Java's SDK has it, Python's (2.77), Go's (2.77) and TypeScript's (2.49) have not. */
-const EMBEDDING_CAPABILITY = "beam:protocol:control_request_elements_embedding:v1";
-/** Larger input is no longer small beside its request, and should not delay others' instructions. */
-const MAX_EMBEDDED_BYTES = 16 * 1024;
-
-/** Whether an environment's harnesses take small input in the request. */
-export function takesEmbeddedElements(environment: { readonly capabilities: readonly string[] } | undefined): boolean {
-  return environment?.capabilities.includes(EMBEDDING_CAPABILITY) === true;
 }
 
 /** Elements that a split or the SDK itself gave back. */
@@ -93,7 +60,8 @@ export class BundleAttempt implements WatchedBundle {
   readonly #plan: BundlePlan;
   readonly #handlers: BundleHandlers;
   readonly #extras: BundleExtras;
-  /** Sinks, and timer families as "transform\nfamily". */
+  /** Sinks, and streams of timers. */
+  readonly #sinks: ReadonlySet<string>;
   readonly #openSinks: Set<string>;
   readonly #outputsEnded = Promise.withResolvers<void>();
   #input: BundleInput;
@@ -103,6 +71,9 @@ export class BundleAttempt implements WatchedBundle {
   /** Those that are not answered yet. */
   readonly #splits = new Set<Promise<boolean>>();
   #activity = 0;
+  /** As the SDK told last; undefined where it tells nothing. */
+  #isConsuming: boolean | undefined;
+  #isSent = false;
 
   constructor(
     harness: HarnessConnection,
@@ -117,9 +88,10 @@ export class BundleAttempt implements WatchedBundle {
     this.#input = input;
     this.#handlers = handlers;
     this.instructionId = harness.newInstructionId();
-    this.#openSinks = new Set(plan.sinkTransformIds);
-    for (const family of plan.timerFamilies ?? [])
-      this.#openSinks.add(`${family.transformId}\n${family.timerFamilyId}`);
+    const families = plan.timerFamilies ?? [];
+    const timers = families.map(({ transformId, timerFamilyId }) => timerStream(transformId, timerFamilyId));
+    this.#sinks = new Set([...plan.sinkTransformIds, ...timers]);
+    this.#openSinks = new Set(this.#sinks);
     this.#outputsEnded.promise.catch(() => undefined);
     if (this.#openSinks.size === 0) this.#outputsEnded.resolve();
   }
@@ -147,28 +119,21 @@ export class BundleAttempt implements WatchedBundle {
     aborted.promise.catch(() => undefined);
     const onAbort = () => aborted.reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
+    const outputs = new OutputJoiner((sink, data) => this.#handlers.onOutput(sink, data));
+    const timers = new OutputJoiner((stream, data) => this.#handlers.onTimers?.(...familyOf(stream), data));
     const streams: BundleStreams = {
       watched: this,
-      onData: (transformId, data, isLast) => {
-        this.#activity++;
-        return this.#onData(transformId, data, isLast);
-      },
-      onTimers: (transformId, timerFamilyId, timers, isLast) => {
-        this.#activity++;
-        try {
-          if (timers.length > 0) this.#handlers.onTimers?.(transformId, timerFamilyId, timers);
-        } catch (failure) {
-          this.#outputsEnded.reject(failure);
-        }
-        if (isLast) this.#endSink(`${transformId}\n${timerFamilyId}`);
-      },
+      onData: (transformId, data, isLast) => this.#onOutput(outputs, transformId, data, isLast),
+      onTimers: (transformId, family, data, isLast) =>
+        this.#onOutput(timers, timerStream(transformId, family), data, isLast),
       onState: (request) => {
         this.#activity++;
         return this.#handlers.onState(request);
       },
     };
     this.#harness.openBundle(this.instructionId, streams);
-    const elements = this.#embeddedElements();
+    const elements = embeddedElements(this.instructionId, this.#plan, this.#input, this.#extras);
+    this.#isSent = elements !== undefined;
     const forgetHarness = this.#harness.onLost((failure) => this.#outputsEnded.reject(failure));
     try {
       const answer = this.#harness.instruct(this.instructionId, {
@@ -265,32 +230,43 @@ export class BundleAttempt implements WatchedBundle {
     return true;
   }
 
-  /** Its metrics so far. @returns undefined when the SDK does not tell; @throws WeirError when the harness is lost. */
+  get awaitsInput(): boolean {
+    return this.#isConsuming === false && !this.#isSent;
+  }
+
   async progress(): Promise<readonly MonitoringInfo[] | undefined> {
+    const answer = await this.#askProgress();
+    return answer === undefined ? undefined : fullMonitoringInfos(this.#harness, answer);
+  }
+
+  async #askProgress(): Promise<ProcessBundleProgressResponse | undefined> {
     if (this.#answered) return undefined;
     const answer = await this.#harness.instruct(this.#harness.newInstructionId(), {
       $case: "processBundleProgress",
       value: { instructionId: this.instructionId },
     });
     if (answer.error !== "" || answer.response?.$case !== "processBundleProgress") return undefined;
-    return fullMonitoringInfos(this.#harness, answer.response.value);
+    this.#isConsuming = answer.response.value.consumingReceivedData;
+    return answer.response.value;
   }
 
   /** Output that cannot be taken fails the bundle, not the harness: it may well be the pipeline's own coder. */
-  #onData(transformId: string, data: Uint8Array, isLast: boolean): Promise<void> | void {
-    const fail = (failure: unknown) => this.#outputsEnded.reject(failure);
-    const end = () => {
-      if (isLast) this.#endSink(transformId);
-    };
-    let wait: Promise<void> | void = undefined;
+  #onOutput(joiner: OutputJoiner, stream: string, data: Uint8Array, isLast: boolean): Promise<void> | void {
+    this.#activity++;
     try {
-      if (!this.#plan.sinkTransformIds.includes(transformId)) throw unknownSink(transformId);
-      if (data.length > 0) wait = this.#handlers.onOutput(transformId, data);
+      if (!this.#sinks.has(stream)) throw unknownSink(stream);
+      const wait = data.length > 0 ? joiner.add(stream, data) : undefined;
+      if (wait === undefined && !isLast) return undefined;
+      const ended = isLast ? (wait === undefined ? joiner.end(stream) : wait.then(() => joiner.end(stream))) : wait;
+      if (ended !== undefined)
+        return ended.then(
+          () => (isLast ? this.#endSink(stream) : undefined),
+          (failure: unknown) => this.#outputsEnded.reject(failure),
+        );
     } catch (failure) {
-      fail(failure);
+      this.#outputsEnded.reject(failure);
     }
-    if (wait !== undefined) return wait.then(end, fail);
-    end();
+    if (isLast) this.#endSink(stream);
     return undefined;
   }
 
@@ -298,48 +274,24 @@ export class BundleAttempt implements WatchedBundle {
     if (this.#openSinks.delete(sink) && this.#openSinks.size === 0) this.#outputsEnded.resolve();
   }
 
-  /** The whole input with every stream's end, where the SDK takes it so and it is small. */
-  #embeddedElements(): Elements | undefined {
-    const { sourceTransformId: transformId, timerFamilies = [], embedsElements } = this.#plan;
-    const { timers } = this.#extras;
-    const byteLength = timers.reduce((sum, batch) => sum + batch.timers.length, this.#input.byteLength);
-    if (embedsElements !== true || byteLength > MAX_EMBEDDED_BYTES) return undefined;
-    const { instructionId } = this;
-    const none = new Uint8Array();
-    const data = this.#input.chunks.map((chunk) => ({ instructionId, transformId, data: chunk.data, isLast: false }));
-    return {
-      data: [...data, { instructionId, transformId, data: none, isLast: true }],
-      timers: [
-        ...timers.map((batch) => ({ instructionId, ...batch, isLast: false })),
-        ...timerFamilies.map((family) => ({ instructionId, ...family, timers: none, isLast: true })),
-      ],
-    };
+  async #send(): Promise<void> {
+    let ahead = 0;
+    for (const message of dataMessages(this.instructionId, this.#plan, this.#input, this.#extras)) {
+      if (ahead++ >= MESSAGES_AHEAD) await this.#untilTaken();
+      if (this.#answered) return;
+      await this.#harness.sendData(message);
+    }
+    this.#isSent = true;
   }
 
-  async #send(): Promise<void> {
-    const { sourceTransformId, chunkBytes } = this.#plan;
-    let batch: Uint8Array[] = [];
-    let batchBytes = 0;
-    for (const chunk of this.#input.chunks) {
-      if (this.#answered) return;
-      if (batchBytes > 0 && batchBytes + chunk.data.length > chunkBytes) {
-        await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, false));
-        batch = [];
-        batchBytes = 0;
-      }
-      batch.push(chunk.data);
-      batchBytes += chunk.data.length;
+  /** While the SDK is busy with what it has, other bundles' messages go first on the stream that they share. */
+  async #untilTaken(): Promise<void> {
+    if (this.#plan.tellsConsumption !== true) return;
+    while (!this.#answered && this.#harness.bundles.size > 1) {
+      await this.#askProgress();
+      if (this.#isConsuming !== true) return;
+      await this.#harness.pause(CONSUMPTION_POLL_MS);
     }
-    if (this.#answered) return;
-    if (batchBytes > 0) await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, batch, false));
-    for (const { transformId, timerFamilyId, timers } of this.#extras.timers) {
-      if (this.#answered) return;
-      await this.#harness.sendData(encodeTimers(this.instructionId, transformId, timerFamilyId, [timers], false));
-    }
-    // On its own: the Python SDK drops data that comes with the last message.
-    await this.#harness.sendData(encodeData(this.instructionId, sourceTransformId, [], true));
-    for (const { transformId, timerFamilyId } of this.#plan.timerFamilies ?? [])
-      await this.#harness.sendData(encodeTimers(this.instructionId, transformId, timerFamilyId, [], true));
   }
 
   #check(response: InstructionResponse): ProcessBundleResponse {
@@ -356,11 +308,20 @@ export class BundleAttempt implements WatchedBundle {
   }
 }
 
-function unknownSink(transformId: string): WeirError {
+function timerStream(transformId: string, timerFamilyId: string): string {
+  return `${transformId}\n${timerFamilyId}`;
+}
+
+function familyOf(timerStream: string): [transformId: string, timerFamilyId: string] {
+  const [transformId = "", timerFamilyId = ""] = timerStream.split("\n");
+  return [transformId, timerFamilyId];
+}
+
+function unknownSink(stream: string): WeirError {
   return new WeirError({
     code: "INTERNAL",
     domain: "external",
-    message: `The SDK sent output of transform "${transformId}", which is no sink of the bundle.`,
+    message: `The SDK sent output of transform "${stream.replace("\n", '", timer family "')}", which is no sink of the bundle.`,
     retry: true,
   });
 }

@@ -12,6 +12,7 @@ import type {
   StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { HarnessId, InstructionId } from "../../base/ids.ts";
 
@@ -23,6 +24,8 @@ export interface WatchedBundle {
   readonly descriptorId: string;
   /** Grows with every message that the SDK sends for the bundle. */
   readonly activity: number;
+  /** The SDK has told that it has consumed all that it has received, and there is more. */
+  readonly awaitsInput: boolean;
   /** Its metrics so far. @returns undefined when the SDK does not tell; @throws WeirError when the harness is lost. */
   progress(): Promise<readonly MonitoringInfo[] | undefined>;
 }
@@ -56,6 +59,7 @@ export interface MessageSink<Message> {
 
 export class HarnessConnection {
   readonly harnessId: HarnessId;
+  readonly #clock: Clock;
   readonly #pending = new Map<string, PendingInstruction>();
   readonly #bundles = new Map<string, BundleStreams>();
   readonly #connected = Promise.withResolvers<void>();
@@ -70,8 +74,9 @@ export class HarnessConnection {
   /** Set where the harness's end is told by other means than its streams; never rejects. */
   delayLoss: (() => Promise<void>) | undefined;
 
-  constructor(harnessId: HarnessId) {
+  constructor(harnessId: HarnessId, clock: Clock = systemClock) {
     this.harnessId = harnessId;
+    this.#clock = clock;
     // A connection that nobody waits for any more must not end the process.
     this.#connected.promise.catch(() => undefined);
     this.#dataConnected.promise.catch(() => undefined);
@@ -162,6 +167,11 @@ export class HarnessConnection {
       });
     });
     if (this.#lostError !== undefined) throw this.#lostError;
+  }
+
+  /** Before the harness is asked again. */
+  pause(ms: number): Promise<void> {
+    return this.#clock.sleep(ms);
   }
 
   /** An answer from the control stream. Answers to unknown ids are late ones of bundles given up: ignored. */

@@ -4,9 +4,11 @@
  * cut off without a copy.
  *
  * Invariants: every chunk that it emits holds whole elements and their true number; elements of one key go to one
- * partition, in the order in which they came. It keeps nothing between calls but the partition that is next in turn.
+ * partition, in the order in which they came. It keeps nothing between calls but the partition that is next in turn, and
+ * emits nothing of a chunk that it refuses.
  */
 import type { Chunk } from "../../base/chunk.ts";
+import { TruncatedElementError } from "../../coders/byte-reader.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import { KeyedLayout } from "../../coders/key-slice.ts";
 import { hashBytes, keyGroupOf, partitionOf } from "../../coders/key-group.ts";
@@ -53,8 +55,30 @@ export class PartitionRouter {
     return this.#restrictionSize;
   }
 
-  /** @param chunk its elementCount may be -1: not counted yet. @throws WeirError DATA_LOSS for malformed bytes. */
+  /**
+   * @param chunk its elementCount may be -1: not counted yet.
+   * @throws WeirError DATA_LOSS for malformed bytes; TruncatedElementError, with what is whole, when the last one goes on.
+   */
   route(chunk: Chunk, emit: Emit): Promise<void> | void {
+    try {
+      return this.#route(chunk, emit);
+    } catch (failure) {
+      if (failure instanceof TruncatedElementError) failure.wholeBytes = this.#wholeBytes(chunk.data);
+      throw failure;
+    }
+  }
+
+  /** Up to the element that goes on. */
+  #wholeBytes(data: Uint8Array): number {
+    let at = 0;
+    try {
+      for (;;) at = this.#layout.skip(data, at);
+    } catch {
+      return at;
+    }
+  }
+
+  #route(chunk: Chunk, emit: Emit): Promise<void> | void {
     const { data, elementCount } = chunk;
     const { sizedRestrictions } = this.#dataset;
     if (data.length === 0 && elementCount <= 0) return undefined;
@@ -74,12 +98,14 @@ export class PartitionRouter {
     const { skip } = this.#layout;
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     let count = 0;
+    let sum = 0;
     for (let at = 0; at < data.length; count++) {
       at = skip(data, at);
       // KV<_, double>: the size is the last eight bytes.
       const size = view.getFloat64(at - DOUBLE_BYTES);
-      if (size > 0) this.#restrictionSize += size;
+      if (size > 0) sum += size;
     }
+    this.#restrictionSize += sum;
     return count;
   }
 
@@ -87,19 +113,18 @@ export class PartitionRouter {
   #cut(data: Uint8Array, emit: Emit): Promise<void> | void {
     const { skip } = this.#layout;
     const pieceBytes = Math.ceil(data.length / this.#partitions);
-    const waits: Promise<void>[] = [];
+    const pieces: Chunk[] = [];
     let start = 0;
     let elementCount = 0;
     for (let at = 0; at < data.length;) {
       at = skip(data, at);
       elementCount++;
       if (at - start < pieceBytes && at < data.length) continue;
-      const wait = emit(this.#takeNext(), { data: data.subarray(start, at), elementCount });
-      if (wait !== undefined) waits.push(wait);
+      pieces.push({ data: data.subarray(start, at), elementCount });
       start = at;
       elementCount = 0;
     }
-    return joined(waits);
+    return joined(pieces.flatMap((piece) => emit(this.#takeNext(), piece) ?? []));
   }
 
   #takeNext(): number {

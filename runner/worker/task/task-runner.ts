@@ -16,7 +16,7 @@ import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec, ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
 import { GroupByKeyTable } from "../../state/grouping/group-by-key-table.ts";
 import type { SideInputStore } from "../../state/side-input-store.ts";
-import { takesEmbeddedElements } from "./bundle-attempt.ts";
+import { sdkAbilities } from "./bundle-messages.ts";
 import type { HarnessConnection } from "./harness-connection.ts";
 import { DatasetOutputs } from "./dataset-outputs.ts";
 import { IMPULSE_ELEMENT } from "./impulse.ts";
@@ -222,7 +222,7 @@ export class TaskRunner {
         sinkTransformIds: stage.sinks.map((sink) => sink.transformId),
         chunkBytes: limits.chunkBytes,
         skip: compileSkip(graph.coders, stage.inputCoderId),
-        embedsElements: takesEmbeddedElements(graph.environments[stage.environmentId]),
+        ...sdkAbilities(graph.environments[stage.environmentId]),
       },
       lanes: Array.from({ length: laneCount }, (_, lane) => ({
         harness: (signal: AbortSignal) => this.#environment.harness(stage.environmentId, lane, signal),

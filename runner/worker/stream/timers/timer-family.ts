@@ -6,7 +6,14 @@
  * Source: beam_runner_api.proto; TimerCoderImpl of the Python SDK, Timer.Coder of the Java SDK.
  */
 import { WeirError } from "../../../base/errors.ts";
-import { malformed, readInt32, readVarint, varintLength, writeVarint } from "../../../coders/byte-reader.ts";
+import {
+  malformed,
+  readInt32,
+  readVarint,
+  TruncatedElementError,
+  varintLength,
+  writeVarint,
+} from "../../../coders/byte-reader.ts";
 import { compileSkip, componentOf } from "../../../coders/element-boundary.ts";
 import { hashBytes, keyGroupOf } from "../../../coders/key-group.ts";
 import { paneEnd, skipBool, skipLengthPrefixed, type Skip } from "../../../coders/primitive-boundary.ts";
@@ -111,6 +118,7 @@ export class TimerFamily {
       try {
         at = this.#decodeOne(bytes, at, each);
       } catch (failure) {
+        if (failure instanceof TruncatedElementError) failure.wholeBytes = at;
         throw this.named(failure);
       }
     }
@@ -247,12 +255,10 @@ export class TimerFamily {
   /** A failure to read its timers, naming it. */
   named(failure: unknown): WeirError {
     const cause = WeirError.from(failure);
-    return new WeirError({
-      code: cause.code,
-      domain: cause.domain,
-      message: `A timer of ${this.#name} cannot be read. ${cause.message}`,
-      cause,
-    });
+    const { code, domain } = cause;
+    const init = { code, domain, message: `A timer of ${this.#name} cannot be read. ${cause.message}`, cause };
+    if (!(cause instanceof TruncatedElementError)) return new WeirError(init);
+    return Object.assign(new TruncatedElementError(init), { wholeBytes: cause.wholeBytes });
   }
 }
 
