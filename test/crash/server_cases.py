@@ -6,47 +6,76 @@ counted once, and the message stream tells one history. Cases:
   alone     kill -9 of the job server; its workers and their harnesses end by themselves. Twice.
   workers   kill -9 of the job server and of its workers at once; harnesses are left alone
   early     kill -9 of the job server before the first checkpoint: the job begins again
+  external  kill -9 of the job server and of the worker pool, which comes back later than the job server
+  loopback  kill -9 of the job server and of the client that ran the harness: the job fails, and says why
+  batch     kill -9 of the job server of a job that runs stage by stage: it begins again
 """
+import glob
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'support'))
+import kill_midway  # noqa: E402
+import recovery_counts  # noqa: E402
+import slow_word_count  # noqa: E402
 from client_process import process_environment  # noqa: E402
 from job_client import JobWatcher  # noqa: E402
 from recovery_cases import NUMBER_COUNT, NUMBERS_BETWEEN_HARMS, Run, alive, check  # noqa: E402
-from weir_server import VENV_PYTHON, WeirServer, child_environment, weir_command  # noqa: E402
+from weir_server import VENV_PYTHON, WeirServer, child_environment, free_port, weir_command  # noqa: E402
 
-JOB_SECONDS = 100
+
+JOB_SECONDS = 240
 
 
 class SubmittedRun(Run):
   """Its client is gone: what there is to know, the job server says."""
 
-  def submit(self, interval_ms):
+  def __init__(self, server, directory):
+    super().__init__(server, directory)
+    # Only for a job that does not get on at all: a machine may stand still for a minute.
+    self.deadline = time.monotonic() + JOB_SECONDS
+    self.watcher = None
+    self.pool = None
+
+  def submit(self, environment, interval_ms=200, module=recovery_counts, count=(NUMBER_COUNT,)):
+    """The client stays only where it runs the harness."""
+    name = module.__name__
+    call = 'import sys, %s; %s.submit(sys.argv[1], *%r, sys.argv[2:])' % (name, name, count)
     command = [
-        VENV_PYTHON, '-c', 'import sys, recovery_counts; recovery_counts.submit(sys.argv[1], %d, sys.argv[2:])' %
-        NUMBER_COUNT, self.directory, '--runner=PortableRunner', '--job_endpoint=' + self.server.endpoint,
-        *process_environment(self.directory, HERE), '--parallelism=2', '--checkpointing_interval=%d' % interval_ms,
-        '--max_cache_memory_usage_mb=10'
+        VENV_PYTHON, '-c', call, self.directory, '--runner=PortableRunner', '--job_endpoint=' + self.server.endpoint,
+        *environment, '--parallelism=2', '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10'
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-                          env=child_environment(PYTHONPATH=HERE))
-    assert done.returncode == 0, done.stderr
-    self.job_id = done.stdout.split()[-1]
+    self.client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                   env=child_environment(PYTHONPATH=HERE))
+    self.job_id = self.client.stdout.readline().strip()
+    assert self.job_id, 'the client submitted nothing'
     self.watcher = JobWatcher(self.server.endpoint, self.job_id)
+
+  def submit_process(self, **more):
+    self.submit(process_environment(self.directory, HERE), **more)
+
+  def close(self):
+    if self.client is not None:
+      self.client.kill()
+      self.client.wait()
+    if self.pool is not None:
+      self.pool.kill()
+    if self.watcher is not None:
+      self.watcher.close()
+    self.server.stop()
 
   def output(self):
     return '\n'.join(self.watcher.texts)
 
   def wait_for(self, what, is_so):
     while not is_so():
-      states = self.watcher.states
-      ended = states and states[-1] in ('FAILED', 'CANCELLED')
+      ended = self.watcher.states[-1:] in (['FAILED'], ['CANCELLED'])
       assert not ended, 'the job ended while it was waited for %s:\n%s' % (what, self.output()[-3000:])
       assert time.monotonic() < self.deadline, '%s was waited for in vain:\n%s\n%s' % (
           what, self.output()[-3000:], self.server.log_tail())
@@ -69,29 +98,18 @@ class SubmittedRun(Run):
     self.wait_for('the end of the former harnesses', lambda: not any(alive(pid) for pid in harnesses))
 
 
-def alone(run):
-  for _ in range(2):
-    run.wait_for_checkpoints(2)
-    took_up = run.said('The job goes on from checkpoint')
-    run.replace_server()
-    run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') > took_up)
-    run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+class WorkerPool:
+  """Beam's own, for EXTERNAL environments."""
 
+  def __init__(self, port):
+    self.process = subprocess.Popen(
+        [VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port=%d' % port],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=child_environment(PYTHONPATH=HERE), start_new_session=True)
 
-def workers(run):
-  run.wait_for_checkpoints(2)
-  run.replace_server(with_workers=True)
-  run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
-  run.wait_for_checkpoints(1)
-
-
-def early(run):
-  assert run.checkpoints() == []
-  run.replace_server()
-  run.wait_for('the beginning', lambda: run.said('The job goes on from the beginning') == 1)
-
-
-CASES = {'alone': (alone, 200), 'workers': (workers, 200), 'early': (early, 600_000)}
+  def kill(self):
+    os.killpg(self.process.pid, signal.SIGKILL)
+    self.process.wait()
 
 
 def finish(run):
@@ -114,23 +132,88 @@ def finish(run):
   while run.harnesses() and time.monotonic() < deadline:
     time.sleep(0.05)
   assert run.harnesses() == [], 'harnesses live on: %r' % run.harnesses()
+  check(run)
+
+
+def alone(run):
+  run.submit_process()
+  for _ in range(2):
+    run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+    run.wait_for_checkpoints(2)
+    took_up = run.said('The job goes on from checkpoint')
+    run.replace_server()
+    run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') > took_up)
+  run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+  finish(run)
+
+
+def workers(run):
+  run.submit_process()
+  run.wait_for_checkpoints(2)
+  run.replace_server(with_workers=True)
+  run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
+  run.wait_for_checkpoints(1)
+  finish(run)
+
+
+def early(run):
+  run.submit_process(interval_ms=600_000)
+  run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+  assert run.checkpoints() == []
+  run.replace_server()
+  run.wait_for('the beginning', lambda: run.said('The job goes on from the beginning') == 1)
+  finish(run)
+
+
+def external(run):
+  port = free_port()
+  run.pool = WorkerPool(port)
+  run.submit(['--environment_type=EXTERNAL', '--environment_config=localhost:%d' % port])
+  run.wait_for_checkpoints(2)
+  run.pool.kill()
+  run.replace_server()
+  run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
+  run.pool = WorkerPool(port)
+  run.wait_for_checkpoints(1)
+  finish(run)
+
+
+def loopback(run):
+  run.submit(['--environment_type=LOOPBACK'])
+  run.wait_for_checkpoints(2)
+  run.client.kill()
+  run.replace_server()
+  run.wait_for('the end', lambda: run.watcher.state() == 'FAILED')
+  run.watcher.close()
+  last = run.watcher.texts[-1]
+  assert "The client that ran this LOOPBACK job's SDK harness is gone" in last, last
+
+
+def batch(run):
+  run.submit_process(module=slow_word_count, count=())
+  progress = os.path.join(run.directory, 'progress')
+  run.wait_for('some lines', lambda: os.path.exists(progress) and os.path.getsize(progress) > 30)
+  run.replace_server()
+  run.wait_for('the end', lambda: run.watcher.state() == 'DONE')
+  found = []
+  for shard in glob.glob(os.path.join(run.directory, 'counts-*')):
+    with open(shard, encoding='utf-8') as text:
+      found += text.read().splitlines()
+  assert sorted(found) == kill_midway.counts_by_hand(), found
+
+
+CASES = {each.__name__: each for each in (alone, workers, early, external, loopback, batch)}
 
 
 def main(case):
-  harm, interval_ms = CASES[case]
   directory = tempfile.mkdtemp(prefix='weir-crash-')
   run = SubmittedRun(WeirServer(workers=2, log_path=os.environ.get('CRASH_LOG')), directory)
   try:
-    run.submit(interval_ms)
-    run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
-    harm(run)
-    finish(run)
-    check(run)
+    CASES[case](run)
   finally:
-    run.watcher.close()
-    run.server.stop()
+    run.close()
     shutil.rmtree(directory, ignore_errors=True)
-  print('each number counted once')
+  print('as it should be')
 
 
 if __name__ == '__main__':

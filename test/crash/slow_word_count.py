@@ -42,11 +42,23 @@ def format_count(word, count):
   return '%s: %d' % (word, count)
 
 
+def counting(directory, arguments):
+  pipeline = beam.Pipeline(options=PipelineOptions(arguments))
+  _ = (
+      pipeline | beam.Create(lines()) | beam.ParDo(SlowSplit(directory)) | beam.CombinePerKey(sum)
+      | beam.MapTuple(format_count) | beam.io.WriteToText(os.path.join(directory, 'counts')))
+  return pipeline
+
+
 def main(directory, arguments):
-  with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
-    _ = (
-        pipeline | beam.Create(lines()) | beam.ParDo(SlowSplit(directory)) | beam.CombinePerKey(sum)
-        | beam.MapTuple(format_count) | beam.io.WriteToText(os.path.join(directory, 'counts')))
+  with counting(directory, arguments):
+    pass
+
+
+def submit(directory, arguments):
+  """Prints the job's id and leaves the job alone."""
+  print(counting(directory, arguments).run()._job_id, flush=True)
+  os._exit(0)
 
 
 if __name__ == '__main__':
