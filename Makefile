@@ -2,12 +2,13 @@
 # run on the Node 24 that npm installs as an optional dependency.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+export SEEDS SEED MODE KILL_SECONDS LOGS
 export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= python3
 CONFORMANCE_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: help build demo test lint conformance conformance-all bench simulate proto clean
+.PHONY: help build demo test lint conformance conformance-all bench simulate chaos proto clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,6 +47,9 @@ bench: build .venv/.stamp ## Weir and Prism on the same pipelines
 
 simulate: node_modules/.stamp ## schedules of the simulation with crashes: SEED=1 SCHEDULES=200 VERBOSE=0
 	@SEED=$(SEED) SCHEDULES=$(SCHEDULES) VERBOSE=$(VERBOSE) node test/simulation/simulate-main.ts
+
+chaos: build .venv/.stamp ## Kafka to Kafka on ten workers, of which some are lost: SEEDS=1 SEED= MODE=machines|harness KILL_SECONDS=120 LOGS=
+	@node test/chaos/chaos-main.ts
 
 proto: node_modules/.stamp ## regenerate proto/gen
 	./proto/generate.sh

@@ -157,7 +157,7 @@ export class Worker {
         }),
         status.served,
       ],
-      "localhost",
+      host,
       0,
     );
     this.#scope.own(fnApi);

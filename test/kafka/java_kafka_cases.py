@@ -19,16 +19,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'support'))
 import java_kafka  # noqa: E402
 import kafka_cases  # noqa: E402
-import numbered_records  # noqa: E402
 import source_positions  # noqa: E402
 from client_process import ClientProcess, process_environment  # noqa: E402
 from java_expansion import JavaExpansionService  # noqa: E402
 from kafka_broker import KafkaBroker  # noqa: E402
+from numbered_records import Numbering, compare  # noqa: E402
 from source_positions import OffsetWatch  # noqa: E402
 from weir_server import WeirServer  # noqa: E402
 
-PARTITION_COUNT = 2
-JOB_SECONDS = 160
+NUMBERING = Numbering(key_count=12, partition_count=2)
+JOB_SECONDS = 400
 RECORD_COUNT = 30_000
 # The pace: one batch of each partition per java_kafka.FETCH_MS.
 RECORDS_PER_BATCH = 60
@@ -74,8 +74,8 @@ def main(harms):
     stack.callback(shutil.rmtree, directory, ignore_errors=True)
     broker = stack.enter_context(KafkaBroker())
     for topic in ('in', 'counts'):
-      broker.create_topic(topic, PARTITION_COUNT)
-    numbered_records.put(broker, PARTITION_COUNT, range(RECORD_COUNT), records_per_batch=RECORDS_PER_BATCH)
+      broker.create_topic(topic, NUMBERING.partition_count)
+    NUMBERING.put(broker, range(RECORD_COUNT), records_per_batch=RECORDS_PER_BATCH)
     expansion = stack.enter_context(JavaExpansionService(directory))
     server = stack.enter_context(WeirServer(workers=2, log_path=os.environ.get('KAFKA_LOG')))
     checkpoints = os.path.join(server.directory, 'data', 'checkpoints')
@@ -100,7 +100,7 @@ def main(harms):
     watch.close()
     watch.check()
     kafka_cases.drain(run)
-    again = numbered_records.compare(broker, 'counts', numbered_records.expected_counts(RECORD_COUNT))
+    again = compare(broker, 'counts', NUMBERING.expected_counts(RECORD_COUNT))
     print('%d records counted once; written again after a crash: %d counts' % (RECORD_COUNT, again))
     print('committed offsets were compared %d times, with %d checkpoints' % (
         watch.comparison_count, len(watch.compared_checkpoints)))

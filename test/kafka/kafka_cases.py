@@ -25,13 +25,13 @@ import numbered_records  # noqa: E402
 import source_positions  # noqa: E402
 from client_process import ClientProcess, process_environment  # noqa: E402
 from kafka_broker import KafkaBroker  # noqa: E402
-from numbered_records import Feed, compare, expected_counts, expected_windows  # noqa: E402
+from numbered_records import Feed, Numbering, compare  # noqa: E402
 from source_positions import OffsetWatch  # noqa: E402
 from weir_server import WeirServer, weir_command  # noqa: E402
 
-PARTITION_COUNT = 3
+NUMBERING = Numbering(key_count=12, partition_count=3)
 INTERVAL_MS = 1000
-JOB_SECONDS = 100
+JOB_SECONDS = 300
 RECORDS_BETWEEN_HARMS = 120
 CHECKPOINTS_BETWEEN_HARMS = 2
 LEAST_TOTAL = 3000
@@ -125,19 +125,19 @@ def main(harms):
   with contextlib.ExitStack() as stack:
     stack.callback(shutil.rmtree, directory, ignore_errors=True)
     broker = stack.enter_context(KafkaBroker())
-    for topic, partition_count in (('in', PARTITION_COUNT), ('counts', 2), ('windows', 1)):
+    for topic, partition_count in (('in', NUMBERING.partition_count), ('counts', 2), ('windows', 1)):
       broker.create_topic(topic, partition_count)
     server = stack.enter_context(WeirServer(workers=2, log_path=os.environ.get('KAFKA_LOG')))
     checkpoints = os.path.join(server.directory, 'data', 'checkpoints')
     arguments = [
-        broker.servers, str(PARTITION_COUNT), directory, '--runner=PortableRunner',
+        broker.servers, str(NUMBERING.partition_count), directory, '--runner=PortableRunner',
         '--job_endpoint=' + server.endpoint, '--parallelism=2', '--checkpointing_interval=%d' % INTERVAL_MS,
         *process_environment(directory, HERE)
     ]
     client = stack.enter_context(
         ClientProcess(os.path.join(HERE, 'kafka_counts.py'), arguments, os.path.join(directory, 'client.log'),
                       JOB_SECONDS))
-    feed = stack.enter_context(contextlib.closing(Feed(broker, PARTITION_COUNT)))
+    feed = stack.enter_context(contextlib.closing(Feed(broker, NUMBERING)))
     watch = stack.enter_context(contextlib.closing(OffsetWatch(broker, checkpoints)))
     run = Run(broker, server, client, watch, directory, checkpoints)
     run.wait_for_progress()
@@ -148,7 +148,10 @@ def main(harms):
     watch.close()
     watch.check()
     drain(run)
-    again = compare(broker, 'counts', expected_counts(total)), compare(broker, 'windows', expected_windows(total))
+    again = [
+        compare(broker, 'counts', NUMBERING.expected_counts(total)),
+        compare(broker, 'windows', NUMBERING.expected_windows(total))
+    ]
     print('%d records counted once; written again after a crash: %d counts, %d windows' % (total, *again))
     print('committed offsets were compared %d times, with %d checkpoints' % (
         watch.comparison_count, len(watch.compared_checkpoints)))

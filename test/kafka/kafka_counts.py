@@ -38,6 +38,8 @@ class PartitionReader:
         'bootstrap.servers': servers, 'group.id': GROUP, 'enable.auto.commit': False, 'auto.offset.reset': 'error'
     })
     self._position = None
+    # A bundle that nobody waits for any more may still read.
+    self._reading = threading.Lock()
 
   @classmethod
   def of(cls, servers, partition):
@@ -48,15 +50,16 @@ class PartitionReader:
 
   def read(self, position):
     """Some records from `position` on, or none if none came for a while."""
-    if position != self._position:
-      self._consumer.assign([TopicPartition('in', self._partition, position)])
-      self._position = position
-    messages = self._consumer.consume(RECORDS_PER_STEP, POLL_SECONDS)
-    for message in messages:
-      if message.error() is not None:
-        raise RuntimeError('partition %d: %s' % (self._partition, message.error()))
-      self._position = message.offset() + 1
-    return messages
+    with self._reading:
+      if position != self._position:
+        self._consumer.assign([TopicPartition('in', self._partition, position)])
+        self._position = position
+      messages = self._consumer.consume(RECORDS_PER_STEP, POLL_SECONDS)
+      for message in messages:
+        if message.error() is not None:
+          raise RuntimeError('partition %d: %s' % (self._partition, message.error()))
+        self._position = message.offset() + 1
+      return messages
 
   def commit(self, position):
     self._consumer.commit(offsets=[TopicPartition('in', self._partition, position)], asynchronous=False)

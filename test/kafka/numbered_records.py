@@ -1,35 +1,54 @@
 """Input and expected output of kafka_counts.py.
 
-Record n has key n % KEY_COUNT and is the (n // KEY_COUNT + 1)-th of it. The records of a key are in one partition, so that
-what the pipeline writes does not depend on what is read first, and a second time it writes the same.
+Record n has key n % key_count and is the (n // key_count + 1)-th of it. The records of a key are in one partition, so
+that what the pipeline writes does not depend on what is read first, and a second time it writes the same.
 """
 import collections
 import threading
 
 import kafka_counts
 
-KEY_COUNT = 12
 # The records' timestamps grow from here by a second with each.
 BASE_MS = 1_600_000_000_000
 
 
-def key_of(number):
-  return b'key-%d' % (number % KEY_COUNT)
+class Numbering:
+  def __init__(self, key_count, partition_count):
+    self.key_count = key_count
+    self.partition_count = partition_count
 
+  def key_of(self, number):
+    return b'key-%d' % (number % self.key_count)
 
-def put(broker, partition_count, numbers, **options):
-  """Writes these records; options are KafkaBroker.produce's."""
-  broker.produce(
-      'in', [(number % KEY_COUNT % partition_count, key_of(number), b'%d %d' % (number // KEY_COUNT + 1, number),
-              BASE_MS + number * 1000) for number in numbers], **options)
+  def put(self, broker, numbers, **options):
+    """Writes these records; options are KafkaBroker.produce's."""
+    broker.produce(
+        'in',
+        [(number % self.key_count % self.partition_count, self.key_of(number), b'%d %d' %
+          (number // self.key_count + 1, number), BASE_MS + number * 1000) for number in numbers], **options)
+
+  @staticmethod
+  def expected_value(seq):
+    """A count that is not its record's SEQ would mean that a record was lost in the state, or was counted twice."""
+    return b'%d %d %d' % (seq, seq, seq * (seq + 1) // 2)
+
+  def expected_counts(self, total):
+    seqs = ((number, number // self.key_count + 1) for number in range(total))
+    return {(self.key_of(number), seq): self.expected_value(seq) for number, seq in seqs}
+
+  def expected_windows(self, total):
+    counts = collections.Counter()
+    for number in range(total):
+      counts[self.key_of(number), number - number % kafka_counts.WINDOW_SECONDS] += 1
+    return {(key, start): b'%d %d' % (start, count) for (key, start), count in counts.items()}
 
 
 class Feed:
   """Writes records to the topic `in`, a few at a time, until it is closed."""
 
-  def __init__(self, broker, partition_count, records_per_step=24, step_seconds=0.1):
+  def __init__(self, broker, numbering, records_per_step=24, step_seconds=0.1):
     self._broker = broker
-    self._partition_count = partition_count
+    self._numbering = numbering
     self._records_per_step = records_per_step
     self._step_seconds = step_seconds
     self._failure = None
@@ -46,7 +65,7 @@ class Feed:
       self._failure = failure
 
   def _put(self, end):
-    put(self._broker, self._partition_count, range(self.count, end))
+    self._numbering.put(self._broker, range(self.count, end))
     self.count = end
 
   def finish(self, total):
@@ -70,22 +89,6 @@ def found(broker, topic):
   for _, _, key, value in broker.read(topic):
     by_name[key, int(value.split()[0])][value] += 1
   return by_name
-
-
-def expected_counts(total):
-  """A count that is not its record's SEQ would mean that a record was lost in the state, or was counted twice."""
-  expected = {}
-  for number in range(total):
-    seq = number // KEY_COUNT + 1
-    expected[key_of(number), seq] = b'%d %d %d' % (seq, seq, seq * (seq + 1) // 2)
-  return expected
-
-
-def expected_windows(total):
-  counts = collections.Counter()
-  for number in range(total):
-    counts[key_of(number), number - number % kafka_counts.WINDOW_SECONDS] += 1
-  return {(key, start): b'%d %d' % (start, count) for (key, start), count in counts.items()}
 
 
 def compare(broker, topic, expected):

@@ -78,7 +78,7 @@ class OffsetWatch:
 
   def __init__(self, broker, checkpoint_directory, group=kafka_counts.GROUP, positions_of=positions_of_python):
     self._broker = broker
-    self._directory = checkpoint_directory
+    self.directory = checkpoint_directory
     self._group = group
     self._positions_of = positions_of
     self._stop = threading.Event()
@@ -92,7 +92,7 @@ class OffsetWatch:
 
   def newest(self):
     """Id of the newest complete checkpoint, 0 before the first."""
-    paths = manifests(self._directory)
+    paths = manifests(self.directory)
     return id_of(paths[-1]) if paths else 0
 
   def _run(self):
@@ -106,7 +106,7 @@ class OffsetWatch:
   def _compare(self):
     committed = self._broker.committed(self._group, 'in')
     while True:
-      paths = manifests(self._directory)
+      paths = manifests(self.directory)
       try:
         found = self._positions_of(paths[-1]) if paths else {}
         break

@@ -77,7 +77,7 @@ export function mavenJars(name: string): CachedTool {
 }
 
 /** @returns which of them are not on the PATH, in words; undefined when all are */
-export function missingCommands(...commands: readonly string[]): string | undefined {
+function missingCommands(...commands: readonly string[]): string | undefined {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
   const absent = commands.filter((command) => !folders.some((folder) => existsSync(join(folder, command))));
   return absent.length === 0 ? undefined : `not on the PATH: ${absent.join(", ")}`;

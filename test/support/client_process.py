@@ -20,13 +20,13 @@ def process_environment(directory, python_path):
 class ClientProcess:
   """Runs a script to its end; all that is waited for has to come before `limit_seconds` have passed."""
 
-  def __init__(self, script, arguments, log_path, limit_seconds):
+  def __init__(self, script, arguments, log_path, limit_seconds, more_python_path=()):
     self._log_path = log_path
     self._deadline = time.monotonic() + limit_seconds
     with open(log_path, 'wb') as log:
       self.process = subprocess.Popen(
           [VENV_PYTHON, script, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-          env=child_environment(PYTHONPATH=os.path.dirname(script)))
+          env=child_environment(PYTHONPATH=os.pathsep.join([os.path.dirname(script), *more_python_path])))
 
   def output(self):
     with open(self._log_path, encoding='utf-8', errors='replace') as log:

@@ -1,33 +1,31 @@
 /**
- * Tests that start services in Java, whose jars Maven fetches (maven_jars.py). Where one of the two is missing they are
- * skipped, and the reason is in their titles.
+ * Tests that start services in Java, whose jars Maven fetches (maven_jars.py), and other servers (cached-tools.ts). Where
+ * what they need is missing they are skipped, and the reason is in their titles.
  */
 import test, { type ExecutionContext } from "ava";
-import { missingCommands } from "./cached-tools.ts";
-import { runPython } from "./weir-server.ts";
+import { type CachedTool, mavenJars } from "./cached-tools.ts";
 
-const DOWNLOAD_LIMIT_MS = 900_000;
-
-const missing = missingCommands("java", "mvn");
+const INSTALL_LIMIT_MS = 900_000;
 
 /**
- * @param jars names of files in test/support/maven; their jars are there when the test begins
- * @param limitMs of the test without downloads
+ * @param tools jars by the names of their files in test/support/maven, and others; installed when the test begins
+ * @param limitMs of the test without that
  */
 export function javaTest(
   title: string,
-  jars: readonly string[],
+  tools: readonly (string | CachedTool)[],
   limitMs: number,
   implementation: (t: ExecutionContext) => Promise<void>,
 ): void {
-  if (missing !== undefined) {
-    test.serial.skip(`${title} (skipped: ${missing})`, implementation);
+  const needed = tools.map((tool) => (typeof tool === "string" ? mavenJars(tool) : tool));
+  const missing = needed.flatMap((tool) => tool.missing ?? []);
+  if (missing.length > 0) {
+    test.serial.skip(`${title} (skipped: ${missing.join("; ")})`, implementation);
     return;
   }
   test.serial(title, async (t) => {
-    t.timeout(DOWNLOAD_LIMIT_MS + 10_000);
-    const { code, stdout, stderr } = await runPython("test/support/maven_jars.py", jars, DOWNLOAD_LIMIT_MS);
-    t.is(code, 0, `${stdout}\n${stderr}`);
+    t.timeout(INSTALL_LIMIT_MS);
+    await Promise.all(needed.map((tool) => tool.install()));
     t.timeout(limitMs);
     await implementation(t);
   });

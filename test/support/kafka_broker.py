@@ -29,9 +29,9 @@ COORDINATOR_STARTS = (
 PROPERTIES = '''
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+controller.quorum.voters=1@{host}:{controller}
+listeners=PLAINTEXT://{host}:{broker},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{broker}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={directory}/data
@@ -54,15 +54,17 @@ def die_with_parent():
 
 
 class KafkaBroker:
-  """`servers` is its bootstrap address. A context manager."""
+  """`servers` is its bootstrap address, at `host`. A context manager."""
 
-  def __init__(self):
+  def __init__(self, host='127.0.0.1'):
+    self._host = host
     self.directory = tempfile.mkdtemp(prefix='weir-kafka-')
     self.servers = None
     self.process = None
     self.admin = None
     # Consumers that never join their group, to ask what it has committed.
     self._observers = {}
+    self._producers = {}
     self._log_path = os.path.join(self.directory, 'kafka.log')
     self._class_path = maven_jars.class_path('kafka-broker')
     try:
@@ -91,12 +93,12 @@ class KafkaBroker:
     shutil.rmtree(os.path.join(self.directory, 'data'), ignore_errors=True)
     properties = os.path.join(self.directory, 'server.properties')
     with open(properties, 'w', encoding='utf-8') as text:
-      text.write(PROPERTIES.format(broker=broker, controller=controller, directory=self.directory))
+      text.write(PROPERTIES.format(host=self._host, broker=broker, controller=controller, directory=self.directory))
     tool = self._java('kafka.tools.StorageTool', 'format', '-t', 'weirtestsAAAAAAAAAAAAA', '-c', properties)
     if tool.wait(READY_SECONDS) != 0:
       return False
     self.process = self._java('kafka.Kafka', properties)
-    self.servers = '127.0.0.1:%d' % broker
+    self.servers = '%s:%d' % (self._host, broker)
     deadline = time.monotonic() + READY_SECONDS
     # Silent: that it cannot be reached yet is no news.
     admin = AdminClient({'bootstrap.servers': self.servers, 'log_level': 0})
@@ -125,10 +127,12 @@ class KafkaBroker:
   def produce(self, topic, records, records_per_batch=10_000):
     """Writes (partition, key, value, timestamp in ms) in this order, and waits until the broker has all of them."""
     failures = []
-    producer = Producer({
-        'bootstrap.servers': self.servers, 'enable.idempotence': True, 'linger.ms': 5, 'log_level': 0,
-        'batch.num.messages': records_per_batch
-    })
+    if records_per_batch not in self._producers:
+      self._producers[records_per_batch] = Producer({
+          'bootstrap.servers': self.servers, 'enable.idempotence': True, 'linger.ms': 5, 'log_level': 0,
+          'batch.num.messages': records_per_batch
+      })
+    producer = self._producers[records_per_batch]
 
     def delivered(error, _message):
       if error is not None:
@@ -157,31 +161,46 @@ class KafkaBroker:
     finally:
       consumer.close()
 
+  def reader(self, topic, **configuration):
+    """A consumer of all partitions from their beginning on, of committed records. The caller closes it."""
+    consumer = self._consumer(**configuration)
+    partitions = self.admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+    return consumer
+
   def read(self, topic):
-    """All records up to the present end, as (partition, offset, key, value); in the partition's order."""
-    ends = {partition: end for partition, end in self.ends(topic).items() if end > 0}
-    consumer = self._consumer()
+    """All committed records up to the present end, as (partition, offset, key, value); in the partition's order."""
+    ends = self.ends(topic)
+    consumer = self.reader(topic, **{'enable.partition.eof': True})
     try:
-      consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
       found = []
-      missing = dict(ends)
+      missing = {partition for partition, end in ends.items() if end > 0}
       deadline = time.monotonic() + REQUEST_SECONDS
       while missing:
         assert time.monotonic() < deadline, 'not read to the end: %r' % missing
         for message in consumer.consume(10_000, 0.2):
-          if message.error() is not None:
+          # Transactions' marks have offsets, and are not read: only this tells of those at the end.
+          if message.error() is not None and message.error().code() == KafkaError._PARTITION_EOF:
+            missing.discard(message.partition())
+          elif message.error() is not None:
             raise KafkaException(message.error())
-          if message.offset() < ends[message.partition()]:
+          elif message.offset() < ends[message.partition()]:
             found.append((message.partition(), message.offset(), message.key(), message.value()))
-        for position in consumer.position([TopicPartition(topic, partition) for partition in list(missing)]):
-          if position.offset >= ends[position.partition]:
-            missing.pop(position.partition)
+          if message.error() is None and message.offset() + 1 >= ends[message.partition()]:
+            missing.discard(message.partition())
       return found
     finally:
       consumer.close()
 
   def committed(self, group, topic):
     """Offsets that the group has committed, by partition; those without any are left out."""
+    return {each.partition: each.offset for each in self._committed(group, topic)}
+
+  def committed_metadata(self, group, topic):
+    """What was committed with them."""
+    return {each.partition: each.metadata for each in self._committed(group, topic)}
+
+  def _committed(self, group, topic):
     # The admin client's own request ends the process by a segmentation fault for a group that is not there yet.
     consumer = self._observers.get(group)
     if consumer is None:
@@ -192,23 +211,24 @@ class KafkaBroker:
     while True:
       try:
         answer = consumer.committed(asked, REQUEST_SECONDS)
-        return {each.partition: each.offset for each in answer if each.offset >= 0}
+        return [each for each in answer if each.offset >= 0]
       except KafkaException as failure:
         # The first request for a group makes the broker's topic for offsets, which takes a moment.
         if failure.args[0].code() not in COORDINATOR_STARTS or time.monotonic() > deadline:
           raise
         time.sleep(0.05)
 
-  def _consumer(self, group=None):
+  def _consumer(self, group=None, **configuration):
     return Consumer({
         'bootstrap.servers': self.servers, 'group.id': group or 'test-%s' % uuid.uuid4().hex, 'log_level': 0,
-        'enable.auto.commit': False, 'isolation.level': 'read_committed', 'auto.offset.reset': 'error'
+        'enable.auto.commit': False, 'isolation.level': 'read_committed', 'auto.offset.reset': 'error', **configuration
     })
 
   def close(self):
     for observer in self._observers.values():
       observer.close()
     self._observers.clear()
+    self._producers.clear()
     self.admin = None
     if self.process is not None and self.process.poll() is None:
       self.process.terminate()
