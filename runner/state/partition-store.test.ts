@@ -7,6 +7,7 @@ import type { Chunk } from "../base/chunk.ts";
 import type { DatasetId, JobId, TaskAttemptId } from "../base/ids.ts";
 import type { DatasetWriter } from "../worker/task/ports.ts";
 import { PartitionStore, type PartitionStoreInit } from "./partition-store.ts";
+import { DiskRoom } from "./disk-room.ts";
 import { SpillFile } from "./spill-file.ts";
 
 const KEY = { jobId: "job" as JobId, datasetId: "data" as DatasetId, attemptId: "attempt" as TaskAttemptId };
@@ -161,7 +162,7 @@ test("no spill file has a name, so that a killed worker leaves none", async (t) 
 test("a full disk fails the append that waits for it, names the directory, and the data of others is unharmed", async (t) => {
   const store = await openStore(t, {
     bundleMemoryBytes: 20_000,
-    openSpillFile: (label) => SpillFile.open(tmpdir(), label, () => openFile("/dev/full", "r+")),
+    openSpillFile: (label) => SpillFile.open(tmpdir(), label, () => openFile("/dev/full", "r+"), new DiskRoom(0)),
   });
   const writer = store.openDataset({ ...KEY, partitions: 1 });
   const segment = writer.beginSegment();

@@ -9,6 +9,8 @@ import { mkdir, open, unlink, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { randomHex } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
+import { type DiskRoom, diskRoom } from "./disk-room.ts";
+import { spillFailure } from "./spill-failure.ts";
 
 /** Opens the file behind a SpillFile; tests hand in one that fails. */
 export type OpenFile = (path: string) => Promise<FileHandle>;
@@ -26,21 +28,32 @@ export class SpillFile {
   readonly #handle: FileHandle;
   readonly #directory: string;
   #byteLength = 0;
+  readonly #room: DiskRoom;
+  readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
-  private constructor(handle: FileHandle, directory: string) {
+  private constructor(handle: FileHandle, directory: string, room: DiskRoom) {
     this.#handle = handle;
     this.#directory = directory;
+    this.#room = room;
   }
 
   /**
    * @param label says what the file is for, in the name that it has for a moment.
-   * @throws WeirError FAILED_PRECONDITION when the directory cannot be written, RESOURCE_EXHAUSTED when it is full.
+   * @throws WeirError FAILED_PRECONDITION when the directory cannot be written, RESOURCE_EXHAUSTED when it stays full.
    */
-  static async open(directory: string, label: string, openFile: OpenFile = openUnnamed): Promise<SpillFile> {
+  static async open(
+    directory: string,
+    label: string,
+    openFile: OpenFile = openUnnamed,
+    room: DiskRoom = diskRoom,
+  ): Promise<SpillFile> {
     try {
-      await mkdir(directory, { recursive: true });
-      return new SpillFile(await openFile(join(directory, `${label}-${randomHex(8)}.spill`)), directory);
+      const never = new AbortController().signal;
+      return await room.writing(directory, never, async () => {
+        await mkdir(directory, { recursive: true });
+        return new SpillFile(await openFile(join(directory, `${label}-${randomHex(8)}.spill`)), directory, room);
+      });
     } catch (failure) {
       throw spillFailure(failure, directory, "create a spill file");
     }
@@ -51,16 +64,18 @@ export class SpillFile {
   }
 
   /**
-   * Writes buffers one after the other. The caller leaves them alone until it is done.
+   * Writes buffers one after the other, when there is room. The caller leaves them alone until it is done.
    * @returns where the first one begins. @throws WeirError; nothing of it may be read then.
    */
   async append(buffers: readonly Uint8Array[]): Promise<number> {
     const offset = this.#byteLength;
     for (const buffer of buffers) this.#byteLength += buffer.byteLength;
     try {
-      let position = offset;
-      for (let first = 0; first < buffers.length; first += MAX_BUFFERS_PER_WRITE)
-        position = await this.#write(buffers.slice(first, first + MAX_BUFFERS_PER_WRITE), position);
+      await this.#room.writing(this.#directory, this.#closed.signal, async () => {
+        let position = offset;
+        for (let first = 0; first < buffers.length; first += MAX_BUFFERS_PER_WRITE)
+          position = await this.#write(buffers.slice(first, first + MAX_BUFFERS_PER_WRITE), position);
+      });
     } catch (failure) {
       throw spillFailure(failure, this.#directory, "write");
     }
@@ -117,30 +132,10 @@ export class SpillFile {
     }
   }
 
-  /** Frees its space after the reads and writes that are under way. Idempotent. */
+  /** Frees its space after the reads and writes that are under way; those that wait for room fail. Idempotent. */
   close(): Promise<void> {
+    this.#closed.abort();
     this.#closing ??= this.#handle.close();
     return this.#closing;
   }
-}
-
-/** A failed system call on the spill directory, as a message with a way out. */
-export function spillFailure(failure: unknown, directory: string, action: string): WeirError {
-  if (failure instanceof WeirError) return failure;
-  const errno = (failure as NodeJS.ErrnoException).code ?? "";
-  if (errno === "ENOSPC" || errno === "EDQUOT" || errno === "EFBIG")
-    return new WeirError({
-      code: "RESOURCE_EXHAUSTED",
-      domain: "external",
-      message: `Cannot ${action} in the spill directory ${directory}: the disk, or its quota, is full (${errno}).`,
-      hint: "Free space there, give the worker a spill directory on a larger disk, or give it more memory.",
-      cause: failure,
-    });
-  return new WeirError({
-    code: "FAILED_PRECONDITION",
-    domain: "external",
-    message: `Cannot ${action} in the spill directory ${directory}: ${(failure as Error).message}.`,
-    hint: "Make it a directory that the worker's user may write to, or give the worker another spill directory.",
-    cause: failure,
-  });
 }

@@ -24,6 +24,7 @@ import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } f
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { ResourceScope } from "../base/resource-scope.ts";
+import { diskRoom } from "../state/disk-room.ts";
 import { PartitionStore } from "../state/partition-store.ts";
 import { SideInputStore } from "../state/side-input-store.ts";
 import { ExchangeClient, LocalOrRemoteReader } from "./exchange/exchange-client.ts";
@@ -41,6 +42,7 @@ import { SlowBundles } from "./slow-bundles.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import type { TaskDeployment } from "./task/task-runner.ts";
 import { type TellMetrics, WorkerJob } from "./worker-job.ts";
+import { fullDiskMessages } from "./full-disk-messages.ts";
 import { IMPORTANCE_OF, jobDescriptionOf, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
 
 export interface WorkerInit {
@@ -105,8 +107,10 @@ export class Worker {
   }
 
   async #open(): Promise<void> {
-    const { limits, spillDirectory, host, workerId } = this.#init;
+    const { limits, spillDirectory, host, workerId, clock, log } = this.#init;
     this.#scope.defer(() => rm(spillDirectory, { recursive: true, force: true }));
+    const toJobs = { jobIds: () => this.#jobs.keys(), send: this.#send.bind(this) };
+    this.#scope.defer(diskRoom.listen(fullDiskMessages({ workerId, ...toJobs, clock, log })));
     const store = this.#scope.own(
       await PartitionStore.open({
         directory: spillDirectory,

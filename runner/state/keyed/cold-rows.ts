@@ -8,7 +8,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { randomHex } from "../../base/clock.ts";
-import { spillFailure } from "../spill-file.ts";
+import { spillFailure } from "../spill-failure.ts";
 
 type Key = Buffer;
 

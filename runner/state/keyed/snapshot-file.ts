@@ -45,6 +45,8 @@ const BLOCK_BYTES = 256 * 1024;
 /** A block is longer only where one row is; rows come from requests, which are shorter than this. */
 const MAX_BLOCK_BYTES = 1024 * 1024 * 1024;
 
+const DISK_FULL: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+
 const AS_IS = 0;
 const ZSTD = 1;
 const END = 255;
@@ -82,10 +84,10 @@ export async function writeSnapshotFile(
     await rm(temporary, { force: true }).catch(() => undefined);
     if (failure instanceof WeirError) throw failure;
     throw new WeirError({
-      code: (failure as NodeJS.ErrnoException).code === "ENOSPC" ? "RESOURCE_EXHAUSTED" : "FAILED_PRECONDITION",
+      code: DISK_FULL.has((failure as NodeJS.ErrnoException).code) ? "RESOURCE_EXHAUSTED" : "FAILED_PRECONDITION",
       domain: "external",
       message: `Cannot write the snapshot file ${path}: ${(failure as Error).message}.`,
-      hint: "Its folder is the job's checkpoint directory: it needs room, and the worker's user must be allowed to write to it.",
+      hint: "Its folder, the job's checkpoint directory or the worker's temporary one, needs room, and the worker's user must be allowed to write to it.",
       cause: failure,
     });
   }

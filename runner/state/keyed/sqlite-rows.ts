@@ -7,9 +7,11 @@
  * one turn at least (a clock with one bit).
  *
  * Invariants: a row in a Map is newer than, or the same as, the file's; the file changes only when rows leave; memory
- * is the budget and what arrives before `relief` is awaited, but never more than HARD_LIMIT of it.
+ * is the budget and what arrives before `relief` is awaited, but never more than HARD_LIMIT of it, unless the disk is
+ * full: then `relief` waits for room.
  */
 import { assert } from "../../base/assert.ts";
+import { type DiskRoom, diskRoom } from "../disk-room.ts";
 import { nextTurn } from "./next-turn.ts";
 import type { StateRows, StateTable } from "../state-rows.ts";
 import { ColdRows } from "./cold-rows.ts";
@@ -24,6 +26,8 @@ export interface SqliteRowsInit {
   readonly memoryBytes: number;
   /** False for a job without checkpoints: there is nothing to freeze then, and changes cost nothing. */
   readonly tracksChanges: boolean;
+  /** Default: that of the process. */
+  readonly room?: DiskRoom;
 }
 
 /** Where eviction stops: so that it is not needed again with the next row. */
@@ -33,6 +37,8 @@ const HARD_LIMIT = 1.25;
 /** One slice of eviction, a few milliseconds. */
 const SLICE_ROWS = 500;
 const SLICE_BYTES = 2 * 1024 * 1024;
+/** So much room the disk has to have for a slice: half a slice of changes must not be all that gets there. */
+const SLICE_ROOM_BYTES = 4 * SLICE_BYTES;
 /** Rows that are marked as changed, or restored, between two turns of the event loop. */
 const MARKED_PER_TURN = 5_000;
 
@@ -46,7 +52,7 @@ export class SqliteRows implements StateRows {
   #freezeCount = 0;
   /** Every row that there is is among the changes. */
   #allChanged = true;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(init: SqliteRowsInit) {
     this.#init = init;
@@ -67,7 +73,7 @@ export class SqliteRows implements StateRows {
         memory: this.#memory,
         tracksChanges: this.#init.tracksChanges,
         onGrown: () => {
-          if (this.#memory.usedBytes > this.#init.memoryBytes * HARD_LIMIT) this.#evictSlice();
+          if (this.#memory.usedBytes > this.#init.memoryBytes * HARD_LIMIT && this.#hasRoom()) this.#evictSlice();
         },
       });
       this.#tables.set(name, table);
@@ -102,7 +108,26 @@ export class SqliteRows implements StateRows {
   }
 
   async #relieve(): Promise<void> {
-    while (!this.#closed && this.#evictSlice()) await nextTurn();
+    const { directory, room = diskRoom } = this.#init;
+    while (!this.#isClosed) {
+      try {
+        if (!this.#hasRoom()) await room.available(directory, SLICE_ROOM_BYTES, this.#closed.signal);
+      } catch (failure) {
+        if (this.#isClosed) return;
+        throw failure;
+      }
+      if (!this.#evictSlice()) return;
+      await nextTurn();
+    }
+  }
+
+  #hasRoom(): boolean {
+    const { directory, room = diskRoom } = this.#init;
+    return room.hasRoom(directory, SLICE_ROOM_BYTES);
+  }
+
+  get #isClosed(): boolean {
+    return this.#closed.signal.aborted;
   }
 
   /** @returns false when there is nothing more to do. */
@@ -157,7 +182,7 @@ export class SqliteRows implements StateRows {
       try {
         while (!marking.next().done) {
           await nextTurn();
-          if (this.#closed || this.#freezeCount !== freezeCount) return false;
+          if (this.#isClosed || this.#freezeCount !== freezeCount) return false;
         }
       } finally {
         marking.return();
@@ -179,7 +204,7 @@ export class SqliteRows implements StateRows {
 
   /** Drops all rows and removes the file. Deltas that are not written are lost. Idempotent. */
   close(): void {
-    this.#closed = true;
+    this.#closed.abort();
     this.#frozen.clear();
     this.#tables.clear();
     this.#memory.usedBytes = 0;
