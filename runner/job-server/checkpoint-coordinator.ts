@@ -6,6 +6,7 @@
  * Invariants: workers hear `complete` only after the manifest is durable; a checkpoint whose manifest is durable is
  * gone back to even if its attempt ended in the moment in which it was written.
  */
+import { crashPoint } from "../base/crash-points.ts";
 import { isAbsolute } from "node:path";
 import type { CheckpointAck } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
@@ -275,7 +276,9 @@ export class CheckpointCoordinator {
   async #write(id: CheckpointId, manifest: SnapshotManifest): Promise<void> {
     const { directory, log } = this.#init;
     try {
+      crashPoint("before-manifest");
       await directory.write(manifest);
+      crashPoint("after-manifest");
     } catch (thrown) {
       this.#abort(id, WeirError.from(thrown).message);
       if (thrown instanceof SupersededError) this.#init.onSuperseded(thrown.message);

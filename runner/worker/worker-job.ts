@@ -1,6 +1,7 @@
 /**
  * One job on one worker: its graph, its harness pools, its side inputs, its running tasks. Closed as a whole.
  */
+import { crashPoint } from "../base/crash-points.ts";
 import { ProcessBundleDescriptor, RemoteGrpcPort } from "../../proto/gen/beam_fn_api.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
@@ -208,10 +209,12 @@ export class WorkerJob {
         this.#stream?.setProcessingTime(message.value.executionAttempt, Number(message.value.nowMs));
         return true;
       case "triggerCheckpoint":
+        crashPoint("before-barrier");
         this.#stream?.trigger(message.value.executionAttempt, Number(message.value.checkpointId));
         return true;
       case "checkpointEnd": {
         const { executionAttempt, checkpointId, complete } = message.value;
+        if (complete) crashPoint("before-finalization");
         this.#stream?.checkpointEnded(executionAttempt, Number(checkpointId), complete);
         return true;
       }

@@ -84,6 +84,7 @@ class SubmittedRun(Run):
   def replace_server(self, with_workers=False):
     """kill -9, and another server on what it left."""
     before = self.watcher.events
+    took_up = self.said('takes the job up')
     harnesses = self.harnesses()
     port = self.server.endpoint.rpartition(':')[2]
     print('killing the job server after %d numbers' % sum(self.counts().values()), flush=True)
@@ -91,7 +92,7 @@ class SubmittedRun(Run):
     self.watcher.close()
     self.server = WeirServer(workers=2, log_path=self.server.log_path, directory=self.server.directory, job_port=port)
     self.watcher = JobWatcher(self.server.endpoint, self.job_id)
-    self.wait_for('the job to be taken up', lambda: self.said('takes the job up') > 0)
+    self.wait_for('the job to be taken up', lambda: self.said('takes the job up') > took_up)
     after = list(self.watcher.events)
     # The last messages may not have been stored.
     assert before[:-20] == after[:max(0, len(before) - 20)], 'the history has changed: %r, %r' % (before, after)

@@ -5,6 +5,7 @@
  * Invariants: files are written one after the other, in the order of the freezes; changes whose file could not be
  * written are in the next one. Files that are not needed any more are not removed here: older checkpoints name them.
  */
+import { crashPoint } from "../../base/crash-points.ts";
 import { join } from "node:path";
 import { type SnapshotFileInfo, writeSnapshotFile } from "./snapshot-file.ts";
 import type { SqliteRows } from "./sqlite-rows.ts";
@@ -78,6 +79,7 @@ export class SnapshotChain {
     let file: SnapshotFileInfo;
     try {
       const written = await writeSnapshotFile(join(directory, name), header, newestRows(deltas));
+      if (isBase && this.#files.length > 0) crashPoint("during-compaction");
       file = (await this.#init.store?.(written)) ?? written;
     } catch (failure) {
       this.#keepForNext(deltas);

@@ -1,4 +1,5 @@
 /** How long a task's part of a checkpoint takes: alignment, waiting for what is before the barrier, writing. */
+import { crashPoint } from "../../base/crash-points.ts";
 import type { Clock } from "../../base/clock.ts";
 
 export interface SnapshotDurations {
@@ -20,6 +21,7 @@ export class BarrierTimes {
 
   /** The gate holds a barrier back until the others have come. */
   aligning(): void {
+    crashPoint("during-alignment");
     this.#alignmentBeganMs ??= this.#clock.nowMs();
   }
 

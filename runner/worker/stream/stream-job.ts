@@ -4,6 +4,7 @@
  *
  * Invariant: messages of another attempt than the current one are ignored.
  */
+import { crashPoint } from "../../base/crash-points.ts";
 import type {
   DeployStreamTasks,
   SnapshotFile,
@@ -242,6 +243,7 @@ export class StreamJob {
     { alignmentMs, commitWaitMs, writeMs }: SnapshotTimes,
     failure: unknown,
   ): void {
+    if (failure === undefined) crashPoint("before-acknowledgment");
     if (executionAttempt !== this.#attempt) return;
     this.#init.send({
       $case: "checkpointAck",

@@ -4,6 +4,7 @@
  *
  * Rows are in memory up to the task's share of the worker's budget, and in a SQLite file beyond it.
  */
+import { crashPoint } from "../../base/crash-points.ts";
 import { join } from "node:path";
 import type { SnapshotFile, StreamTaskDeployment } from "../../../proto/gen/worker.ts";
 import { restoreRows } from "../../state/keyed/restore-rows.ts";
@@ -50,6 +51,7 @@ export class TaskRows implements StateRows {
         restoreRows(rows, local, { firstKeyGroup: 0, endKeyGroup: 0xffff, takesUnkeyed: true, asChanges: false }),
       );
       if (deployment.former.length > 0) await restoreFormer(rows, copies, deployment, init.keyedInput);
+      if (files.length > 0) crashPoint("during-restore");
       const chain =
         checkpointDirectory === ""
           ? undefined
