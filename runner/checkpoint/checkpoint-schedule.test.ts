@@ -30,6 +30,17 @@ test("a slow checkpoint delays the next one by the pause, a fast one does not", 
   t.is(schedule.wakeMs, 340);
 });
 
+test("a checkpoint in a hurry comes at once, but for the pause; the one after it in its time", (t) => {
+  const schedule = new CheckpointSchedule({ intervalMs: 100, timeoutMs: 1_000, minPauseMs: 50 });
+  schedule.begin(["a"], 0);
+  schedule.hurry(10);
+  t.is(schedule.due(10), "trigger");
+  schedule.ended(schedule.trigger(10)!, 20);
+  t.is(schedule.wakeMs, 110);
+  schedule.hurry(30);
+  t.is(schedule.wakeMs, 70);
+});
+
 interface Model {
   pending: { id: number; waiting: Set<string>; triggeredMs: number } | undefined;
   lastTriggerMs: number;

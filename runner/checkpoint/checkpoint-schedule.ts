@@ -49,6 +49,7 @@ export class CheckpointSchedule {
   #lastId = 0;
   /** The next one may begin then. */
   #nextMs = 0;
+  #endedMs = -Infinity;
 
   constructor(policy: CheckpointPolicy) {
     this.#policy = policy;
@@ -79,6 +80,11 @@ export class CheckpointSchedule {
   end(): void {
     this.#tasks = undefined;
     this.#running = undefined;
+  }
+
+  /** The next checkpoint begins as soon as the pause allows, not after the interval. */
+  hurry(nowMs: number): void {
+    this.#nextMs = Math.min(this.#nextMs, Math.max(nowMs, this.#endedMs + this.#policy.minPauseMs));
   }
 
   /** When `due` may say something else; undefined when only an event can change it. */
@@ -120,6 +126,7 @@ export class CheckpointSchedule {
     if (this.#running?.id !== id) return undefined;
     const { triggeredMs } = this.#running;
     this.#running = undefined;
+    this.#endedMs = nowMs;
     const { intervalMs, minPauseMs } = this.#policy;
     this.#nextMs = Math.max(triggeredMs + intervalMs, nowMs + minPauseMs);
     return nowMs - triggeredMs;

@@ -159,6 +159,13 @@ export class CheckpointCoordinator {
     return promise;
   }
 
+  /** Something waits for nothing but a checkpoint: the next one does not wait for the interval. */
+  hurry(): void {
+    if (this.#schedule.running !== undefined || this.#final !== undefined || !this.#isRunning) return;
+    this.#schedule.hurry(this.#init.clock.nowMs());
+    this.#arm();
+  }
+
   #triggerFinal(): void {
     if (this.#final !== undefined && this.#schedule.running === undefined) this.#final.id = this.#trigger();
   }

@@ -6,6 +6,7 @@
  */
 import type { StreamTaskStatus } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
+import { MAX_TIMESTAMP } from "../time/timestamp.ts";
 import type { PlacedTask, StreamingPlan, TaskKey } from "./streaming-plan.ts";
 
 /** For people: `weir explain`, and messages about what does not move. Plain data. */
@@ -102,9 +103,10 @@ export class StreamTaskTable {
     return true;
   }
 
-  told(key: TaskKey, status: StreamTaskStatus): void {
+  /** @returns whether its input has ended, and some of it waits for a checkpoint to be stable */
+  told(key: TaskKey, status: StreamTaskStatus): boolean {
     const entry = this.#entries.get(key);
-    if (entry === undefined) return;
+    if (entry === undefined) return false;
     entry.status = {
       inputWatermark: Number(status.inputWatermark),
       outputWatermark: Number(status.outputWatermark),
@@ -115,6 +117,7 @@ export class StreamTaskTable {
       holds: status.holds.map((hold) => ({ ...hold, timestamp: Number(hold.timestamp), count: Number(hold.count) })),
       fullToVertices: status.fullToVertices,
     };
+    return Number(status.inputWatermark) >= MAX_TIMESTAMP && status.holds.some(({ kind }) => kind === "stable input");
   }
 
   /** In the plan's order. */

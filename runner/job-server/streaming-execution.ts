@@ -354,7 +354,7 @@ export class StreamingExecution implements Execution, WorkerListener {
   #onTask(change: StreamTaskChange): void {
     if (this.#phase !== "running" || change.executionAttempt !== this.#executionAttempt) return;
     const key = taskKey(change.vertexId, change.subtaskIndex);
-    if (change.status !== undefined) this.#tasks.told(key, change.status);
+    if (change.status !== undefined && this.#tasks.told(key, change.status)) this.#checkpoints?.hurry();
     switch (change.state) {
       case StreamTaskChange_State.RUNNING:
         if (this.#tasks.running(key)) this.#advance();
