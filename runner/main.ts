@@ -155,17 +155,21 @@ interface WorkerCommandFlags extends WorkerFlags {
   readonly workerId: string | undefined;
   readonly host: string;
   readonly local: boolean;
+  readonly reconnectSeconds: number;
 }
 
 async function work(flags: WorkerCommandFlags): Promise<void> {
-  const workerId = (flags.workerId ?? `worker-${randomHex(4)}`) as WorkerId;
-  const log = createLog(workerId, flags.logLevel, flags.logFormat);
+  const firstId = (flags.workerId ?? `worker-${randomHex(4)}`) as WorkerId;
+  const log = createLog(firstId, flags.logLevel, flags.logFormat);
   // Loaded here, so that `serve` and the small commands start without the worker's code.
-  const [{ Worker }, { createHarnessLauncher }, { SessionGuard }] = await Promise.all([
-    import("./worker/worker.ts"),
-    import("./worker/environment/environment-launcher.ts"),
-    import("./worker/environment/session-guard.ts"),
-  ]);
+  const [{ Worker }, { LeaderEpochs }, { runSuccessiveWorkers }, { createHarnessLauncher }, { SessionGuard }] =
+    await Promise.all([
+      import("./worker/worker.ts"),
+      import("./worker/coordinator-link.ts"),
+      import("./worker/successive-workers.ts"),
+      import("./worker/environment/environment-launcher.ts"),
+      import("./worker/environment/session-guard.ts"),
+    ]);
   const stop = stopRequested(flags.local);
   const temporaryDirectory = makeTemporaryDirectory("worker");
   const scope = new ResourceScope();
@@ -181,22 +185,30 @@ async function work(flags: WorkerCommandFlags): Promise<void> {
       clock: systemClock,
       log,
     });
-    const worker = scope.own(
-      await Worker.open({
-        workerId,
-        coordinator: flags.coordinator,
-        host: flags.host,
-        slots: flags.workerSlots,
-        local: flags.local,
-        limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit),
-        spillDirectory: join(temporaryDirectory, "spill"),
-        launcher,
-        version: VERSION,
-        clock: systemClock,
-        log,
-      }),
-    );
-    log.debug({ reason: await Promise.race([stop, worker.ended]) }, "ending");
+    const epochs = new LeaderEpochs();
+    const reason = await runSuccessiveWorkers({
+      open: (ordinal) =>
+        Worker.open({
+          workerId: ordinal === 0 ? firstId : (`worker-${randomHex(4)}` as WorkerId),
+          coordinator: flags.coordinator,
+          host: flags.host,
+          slots: flags.workerSlots,
+          local: flags.local,
+          epochs,
+          limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit),
+          spillDirectory: join(temporaryDirectory, `spill-${ordinal}`),
+          launcher,
+          version: VERSION,
+          clock: systemClock,
+          log,
+        }),
+      stop,
+      // The next job server starts its local workers itself.
+      reconnectMs: flags.local ? 0 : flags.reconnectSeconds * 1_000,
+      clock: systemClock,
+      log,
+    });
+    log.debug({ reason }, "ending");
   } finally {
     await scope.close();
   }
@@ -269,6 +281,12 @@ function workerCommandLine(): Command {
     .description("Run one worker for a job server.")
     .requiredOption("--coordinator <host:port>", "the job server's job port")
     .option("--host <host>", "where its exchange and Fn API are bound, as other workers reach it", "localhost")
+    .option(
+      "--reconnect-seconds <seconds>",
+      "how long a job server that is gone is waited for; 0: the worker ends with it",
+      integer(0, 1_000_000),
+      600,
+    )
     .addOption(new Option("--worker-id <id>").hideHelp())
     .addOption(new Option("--local").default(false).hideHelp())
     .action((flags: WorkerCommandFlags) => work(flags));

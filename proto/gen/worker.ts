@@ -163,7 +163,7 @@ export interface CoordinatorMessage {
 export interface Registered {
   /** Send a heartbeat this often. */
   heartbeatIntervalMs: bigint;
-  /** Without any message from the job server for so long, kill the harnesses and exit. */
+  /** Without any message from the job server for so long, end the harnesses and the worker. */
   leaseMs: bigint;
 }
 

@@ -80,7 +80,7 @@ export class JobServer {
       const { host, log } = init;
       await assertPortFree(host, init.jobPort, "--job-port");
       await assertPortFree(host, init.artifactPort, "--artifact-port");
-      const store = scope.own(JobStore.open(init.dataDirectory));
+      const store = scope.own(JobStore.open(init.dataDirectory, init.clock.nowMs()));
       const unfinished = unfinishedJobs(store);
       const artifacts = scope.own(
         await ArtifactStore.open({

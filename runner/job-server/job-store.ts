@@ -91,15 +91,18 @@ export class JobStore {
   readonly #setState: Database.Statement;
   /** Distinguishes this server's files from another's; stays the same over restarts. */
   readonly serverId: string;
-  /** Greater than that of every earlier process on this store. */
+  /** Greater than that of every earlier process on this store, and of those on a store that was lost. */
   readonly leaderEpoch: bigint;
 
-  private constructor(database: Database.Database) {
+  private constructor(database: Database.Database, nowMs: number) {
     this.#database = database;
     migrate(database);
     const server = database.prepare("SELECT id FROM server").get() as { id: string } | undefined;
     if (server === undefined) database.prepare("INSERT INTO server VALUES (?, 0)").run(randomHex(8));
-    const row = database.prepare("UPDATE server SET leader_epoch = leader_epoch + 1 RETURNING id, leader_epoch").get();
+    // The time, so that workers of a server whose disk is gone take the next one for what it is.
+    const row = database
+      .prepare("UPDATE server SET leader_epoch = max(leader_epoch + 1, ?) RETURNING id, leader_epoch")
+      .get(nowMs);
     const { id, leader_epoch: epoch } = row as { id: string; leader_epoch: number };
     this.serverId = id;
     this.leaderEpoch = BigInt(epoch);
@@ -111,7 +114,7 @@ export class JobStore {
    * Opens, or creates, `weir.sqlite` in `directory`.
    * @throws WeirError when the directory cannot be written, another server has it, or a newer Weir wrote it.
    */
-  static open(directory: string): JobStore {
+  static open(directory: string, nowMs: number): JobStore {
     const path = join(directory, "weir.sqlite");
     let database: Database.Database | undefined;
     try {
@@ -123,7 +126,7 @@ export class JobStore {
       database.pragma("journal_mode = WAL");
       database.pragma("synchronous = NORMAL");
       database.pragma("foreign_keys = ON");
-      return new JobStore(database);
+      return new JobStore(database, nowMs);
     } catch (thrown) {
       database?.close();
       if (thrown instanceof WeirError) throw thrown;

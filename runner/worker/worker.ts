@@ -7,19 +7,12 @@
  */
 import { rm } from "node:fs/promises";
 import type { CoordinatorMessage } from "../../proto/gen/worker.ts";
-import {
-  CoordinatorDefinition,
-  type DeployTask,
-  type OpenJob,
-  TaskStateChange_State,
-  type WorkerMessage,
-} from "../../proto/gen/worker.ts";
-import type * as grpc from "@grpc/grpc-js";
+import { type DeployTask, type OpenJob, TaskStateChange_State, type WorkerMessage } from "../../proto/gen/worker.ts";
 import type { ProvisionInfo } from "../../proto/gen/beam_provision_api.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
-import { type GenericService, GrpcServer, openClient } from "../base/grpc.ts";
+import { GrpcServer } from "../base/grpc.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -28,6 +21,7 @@ import { diskRoom } from "../state/disk-room.ts";
 import { PartitionStore } from "../state/partition-store.ts";
 import { SideInputStore } from "../state/side-input-store.ts";
 import { ExchangeClient, LocalOrRemoteReader } from "./exchange/exchange-client.ts";
+import { CoordinatorLink, type LeaderEpochs } from "./coordinator-link.ts";
 import { exchangeService } from "./exchange/exchange-server.ts";
 import { StreamChannels } from "./exchange/stream-channels.ts";
 import { LostPartitionError } from "./exchange/lost-partition-error.ts";
@@ -54,6 +48,8 @@ export interface WorkerInit {
   readonly slots: number;
   /** Started and restarted by the job server. */
   readonly local: boolean;
+  /** Of the process: workers that come after this one share it. */
+  readonly epochs: LeaderEpochs;
   readonly limits: Limits;
   readonly spillDirectory: string;
   readonly launcher: HarnessLauncher;
@@ -76,8 +72,7 @@ export class Worker {
     { readonly connection: HarnessConnection; readonly job: WorkerJob; readonly environmentId: string }
   >();
   readonly #ended = Promise.withResolvers<string>();
-  #stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage> | undefined;
-  #lastContactMs = 0;
+  #link: CoordinatorLink | undefined;
   #endpoints: HarnessEndpoints | undefined;
   #exchangeAddress = "";
   #store: PartitionStore | undefined;
@@ -104,6 +99,11 @@ export class Worker {
   /** Resolves with the reason when the worker has to end: the job server is gone. */
   get ended(): Promise<string> {
     return this.#ended.promise;
+  }
+
+  /** A job server has taken it. */
+  get wasRegistered(): boolean {
+    return this.#link?.isRegistered ?? false;
   }
 
   async #open(): Promise<void> {
@@ -181,48 +181,28 @@ export class Worker {
   }
 
   #connect(): void {
-    const { coordinator, clock, log } = this.#init;
-    const client = openClient(CoordinatorDefinition as unknown as GenericService, coordinator);
-    this.#scope.defer(() => client.close());
-    const connect = client["connect"] as () => grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
-    const stream = connect.call(client);
-    this.#stream = stream;
-    this.#lastContactMs = clock.monotonicMs();
-    this.#send({
-      $case: "register",
-      value: {
-        workerId: this.#init.workerId,
-        exchangeAddress: this.#exchangeAddress,
-        pid: BigInt(process.pid),
-        slots: this.#init.slots,
-        version: this.#init.version,
-        local: this.#init.local,
-      },
-    });
-    stream.on("data", (message: CoordinatorMessage) => {
-      this.#lastContactMs = clock.monotonicMs();
-      this.#onMessage(message);
-    });
-    const gone = (reason: string) => this.#ended.resolve(`the job server at ${coordinator} is gone (${reason})`);
-    stream.on("end", () => gone("it closed the stream"));
-    stream.on("error", (failure: Error) => {
-      log.debug({ err: failure }, "coordinator stream broke");
-      gone(failure.message);
-    });
-    this.#scope.defer(() => {
-      stream.end();
-    });
+    const { workerId, slots, version, local, coordinator, epochs, clock, log } = this.#init;
+    const registration = {
+      workerId,
+      exchangeAddress: this.#exchangeAddress,
+      pid: BigInt(process.pid),
+      slots,
+      version,
+      local,
+    };
+    const onMessage = (message: NonNullable<CoordinatorMessage["message"]>) => this.#onMessage(message);
+    const link = this.#scope.own(new CoordinatorLink({ coordinator, registration, epochs, onMessage, clock, log }));
+    this.#link = link;
+    void link.ended.then((reason) => this.#ended.resolve(reason));
   }
 
   #send(message: NonNullable<WorkerMessage["message"]>): void {
-    this.#stream?.write({ message });
+    this.#link?.send(message);
   }
 
-  #onMessage({ message }: CoordinatorMessage): void {
-    if (message === undefined) return;
+  #onMessage(message: NonNullable<CoordinatorMessage["message"]>): void {
     switch (message.$case) {
       case "registered":
-        this.#startHeartbeat(Number(message.value.heartbeatIntervalMs), Number(message.value.leaseMs));
         break;
       case "openJob":
         this.#openJob(message.value);
@@ -246,21 +226,6 @@ export class Worker {
       default:
         this.#jobs.get(message.value.jobId as JobId)?.onStreamMessage(message);
     }
-  }
-
-  #startHeartbeat(intervalMs: number, leaseMs: number): void {
-    const { clock } = this.#init;
-    const abort = new AbortController();
-    this.#scope.defer(() => abort.abort());
-    const beat = async () => {
-      while (!abort.signal.aborted) {
-        this.#send({ $case: "heartbeat", value: { residentBytes: BigInt(process.memoryUsage.rss()) } });
-        await clock.sleep(intervalMs, abort.signal);
-        if (clock.monotonicMs() - this.#lastContactMs > leaseMs)
-          this.#ended.resolve(`no word from the job server for ${leaseMs} ms`);
-      }
-    };
-    beat().catch(() => undefined);
   }
 
   #openJob(message: OpenJob): void {

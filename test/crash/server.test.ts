@@ -7,6 +7,7 @@ const CASES = {
   workers: "the same when the workers were killed with their job server",
   early: "a job that had no complete checkpoint begins again under the next job server",
   external: "a worker pool that comes back later than the job server is waited for",
+  remote: "workers that were started apart join the next job server, and the job goes on on them",
   loopback: "a job whose user code ran in its client fails when both are gone, and says why",
   batch: "a job that runs stage by stage begins again under the next job server",
 };

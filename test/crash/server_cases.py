@@ -8,6 +8,7 @@ counted once, and the message stream tells one history. Cases:
   early     kill -9 of the job server before the first checkpoint: the job begins again
   external  kill -9 of the job server and of the worker pool, which comes back later than the job server
   loopback  kill -9 of the job server and of the client that ran the harness: the job fails, and says why
+  remote    kill -9 of the job server, whose workers were started apart from it: they join the next one
   batch     kill -9 of the job server of a job that runs stage by stage: it begins again
 """
 import glob
@@ -42,6 +43,7 @@ class SubmittedRun(Run):
     self.deadline = time.monotonic() + JOB_SECONDS
     self.watcher = None
     self.pool = None
+    self.processes = []
 
   def submit(self, environment, interval_ms=200, module=recovery_counts, count=(NUMBER_COUNT,)):
     """The client stays only where it runs the harness."""
@@ -68,6 +70,10 @@ class SubmittedRun(Run):
       self.pool.kill()
     if self.watcher is not None:
       self.watcher.close()
+    for process in self.processes:
+      process.terminate()
+    for process in self.processes:
+      process.wait(30)
     self.server.stop()
 
   def output(self):
@@ -77,11 +83,15 @@ class SubmittedRun(Run):
     while not is_so():
       ended = self.watcher.states[-1:] in (['FAILED'], ['CANCELLED'])
       assert not ended, 'the job ended while it was waited for %s:\n%s' % (what, self.output()[-3000:])
-      assert time.monotonic() < self.deadline, '%s was waited for in vain:\n%s\n%s' % (
-          what, self.output()[-3000:], self.server.log_tail())
+      assert time.monotonic() < self.deadline, '%s was waited for in vain:\n%s\n%s\n%s' % (
+          what, self.output()[-3000:], self.server.log_tail(), self.explain())
       time.sleep(0.02)
 
-  def replace_server(self, with_workers=False):
+  def explain(self):
+    command = [*weir_command(), 'explain', '--job-endpoint', self.server.endpoint, self.job_id]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=30).stdout
+
+  def replace_server(self, with_workers=False, workers=2):
     """kill -9, and another server on what it left."""
     before = self.watcher.events
     took_up = self.said('takes the job up')
@@ -90,7 +100,7 @@ class SubmittedRun(Run):
     print('killing the job server after %d numbers' % sum(self.counts().values()), flush=True)
     self.server.kill(with_children=with_workers)
     self.watcher.close()
-    self.server = WeirServer(workers=2, log_path=self.server.log_path, directory=self.server.directory, job_port=port)
+    self.server = WeirServer(workers=workers, log_path=self.server.log_path, directory=self.server.directory, job_port=port)
     self.watcher = JobWatcher(self.server.endpoint, self.job_id)
     self.wait_for('the job to be taken up', lambda: self.said('takes the job up') > took_up)
     after = list(self.watcher.events)
@@ -179,6 +189,23 @@ def external(run):
   finish(run)
 
 
+def remote(run):
+  """The same two processes work for both job servers."""
+  command = [*weir_command(), 'worker', '--coordinator', run.server.endpoint, '--log-format', 'json']
+  with open(os.path.join(run.directory, 'workers.log'), 'wb') as log:
+    run.processes = [
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment())
+        for _ in range(2)
+    ]
+  run.submit_process()
+  run.wait_for_checkpoints(2)
+  run.replace_server(workers=0)
+  run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
+  run.wait_for_checkpoints(1)
+  finish(run)
+  assert [process.poll() for process in run.processes] == [None, None], 'a worker has ended'
+
+
 def loopback(run):
   run.submit(['--environment_type=LOOPBACK'])
   run.wait_for_checkpoints(2)
@@ -203,12 +230,13 @@ def batch(run):
   assert sorted(found) == kill_midway.counts_by_hand(), found
 
 
-CASES = {each.__name__: each for each in (alone, workers, early, external, loopback, batch)}
+CASES = {each.__name__: each for each in (alone, workers, early, external, remote, loopback, batch)}
 
 
 def main(case):
   directory = tempfile.mkdtemp(prefix='weir-crash-')
-  run = SubmittedRun(WeirServer(workers=2, log_path=os.environ.get('CRASH_LOG')), directory)
+  server = WeirServer(workers=0 if case == 'remote' else 2, log_path=os.environ.get('CRASH_LOG'))
+  run = SubmittedRun(server, directory)
   try:
     CASES[case](run)
   finally:
