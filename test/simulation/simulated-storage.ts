@@ -59,6 +59,7 @@ export class SimulatedStorage {
       },
       read: (checkpointId) => this.#manifests.get(checkpointId),
       hasState: (file) => this.#states.has(file),
+      paths: () => [...this.#states.keys()],
       delete: (file) => this.#states.delete(file),
       delay: () => this.#time.sleep(this.#random.next() * this.#writeMs),
     });
@@ -69,6 +70,7 @@ interface DirectoryFiles {
   write(manifest: SnapshotManifest): Promise<void>;
   read(checkpointId: number): SnapshotManifest | undefined;
   hasState(path: string): boolean;
+  paths(): readonly string[];
   delete(path: string): void;
   delay(): Promise<void>;
 }
@@ -108,6 +110,11 @@ class SimulatedDirectory extends CheckpointDirectory {
     return Promise.reject(
       new WeirError({ code: "DATA_LOSS", domain: "external", message: `${missing.path} is missing.` }),
     );
+  }
+
+  override async locations(): Promise<readonly string[]> {
+    await this.#files.delay();
+    return this.#files.paths();
   }
 
   override async delete(paths: readonly string[]): Promise<void> {

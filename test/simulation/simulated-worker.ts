@@ -109,9 +109,10 @@ export class SimulatedWorker {
         const file = deployment.restore.at(-1);
         const restored = file === undefined ? undefined : await storage.readState(file.path);
         await this.#untilAlive();
-        const name = `${deployment.vertexId}.${deployment.subtaskIndex}.${executionAttempt}.${init.workerId}`;
+        const task = `${deployment.vertexId}.${deployment.subtaskIndex}.${executionAttempt}`;
         return new SimulatedRows(restored, async (checkpointId, tables) => {
-          const path = `${checkpointDirectory}/${name}.${checkpointId}.${this.#fileCount++}`;
+          // As real ones end: what no checkpoint needs is found by its name.
+          const path = `${checkpointDirectory}/${init.workerId}.${this.#fileCount++}.${task}-${checkpointId}.base`;
           const stored = await storage.writeState(path, tables, () => this.#alive);
           await this.#untilAlive();
           return [stored];
