@@ -24,6 +24,8 @@ export default {
   ],
   // Programs that the Makefile and test/lint start.
   ignoreDependencies: ["dependency-cruiser", "oxlint", "oxlint-tsgolint", "ts-proto"],
+  // Of util-linux; where there is none the test is skipped.
+  ignoreBinaries: isProduction ? [] : ["unshare"],
   // A part may be exported for its own test, a type because it is in a signature.
   ignoreExportsUsedInFile: isProduction ? true : { interface: true, type: true },
   // Their patterns take every file below test/ and every test-*.ts for an entry.

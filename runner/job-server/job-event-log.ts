@@ -72,6 +72,11 @@ export class JobEventLog {
     return this.#events.filter((event) => event.kind === "state");
   }
 
+  /** Kept ones with greater sequence numbers, oldest first. */
+  after(sequence: number): readonly JobEvent[] {
+    return this.#events.slice(this.#indexAfter(sequence));
+  }
+
   /** Adds an event. @returns the sequence number below which messages are no longer kept. */
   append(event: JobEvent): number | undefined {
     this.#events.push(event);
@@ -115,7 +120,7 @@ export class JobEventLog {
     }
   }
 
-  #after(sequence: number): JobEvent[] {
+  #indexAfter(sequence: number): number {
     let low = 0;
     let high = this.#events.length;
     while (low < high) {
@@ -123,6 +128,11 @@ export class JobEventLog {
       if ((this.#events[middle] as JobEvent).sequence > sequence) high = middle;
       else low = middle + 1;
     }
+    return low;
+  }
+
+  #after(sequence: number): JobEvent[] {
+    const low = this.#indexAfter(sequence);
     const batch: JobEvent[] = [];
     let previous = sequence;
     for (const event of this.#events.slice(low, low + BATCH_SIZE)) {

@@ -224,8 +224,9 @@ export class JobRegistry {
 
   #launch(job: Job, run: StoredJobRun): void {
     const { executor, artifactAddress, log } = this.#init;
-    const ended = job
-      .run(executor, { ...run, artifactAddress })
+    const ended = job.run(executor, { ...run, artifactAddress });
+    ended
+      .then(() => job.stored)
       .then(() => this.#retire(job, run.retrievalToken))
       .catch((thrown: unknown) => log.error({ err: thrown, job: job.jobId }, "retiring a job failed"));
     this.#live.set(job.jobId, { job, ended });
@@ -233,8 +234,8 @@ export class JobRegistry {
 
   #retire(job: Job, stagingToken: string): void {
     this.#live.delete(job.jobId);
-    this.#init.store.prune(this.#init.historySize);
     if (this.#init.cleanArtifactsPerJob) this.#init.staging.forget(stagingToken);
+    if (!this.#closing) this.#init.store.prune(this.#init.historySize);
   }
 
   /** @throws WeirError NOT_FOUND */
@@ -330,7 +331,10 @@ export class JobRegistry {
     const late = this.#init.clock.sleep(CLOSE_GRACE_MS, grace.signal).catch(() => undefined);
     await Promise.race([ended, late]);
     grace.abort();
-    for (const { job } of live) job.finish({ kind: "cancelled" });
+    for (const { job } of live) {
+      job.finish({ kind: "cancelled" });
+      job.close();
+    }
   }
 
   #assertOpen(): void {

@@ -143,7 +143,22 @@ export class JobStore {
     }
   }
 
+  /** @throws WeirError RESOURCE_EXHAUSTED naming the file when the disk refuses */
   insertJob(job: NewJob): void {
+    try {
+      this.#insertJob(job);
+    } catch (cause) {
+      throw new WeirError({
+        code: "RESOURCE_EXHAUSTED",
+        domain: "external",
+        message: `The job cannot be stored in ${this.#database.name}: ${(cause as Error).message}.`,
+        hint: "Make room on that disk, or start the server with another --data-dir.",
+        cause,
+      });
+    }
+  }
+
+  #insertJob(job: NewJob): void {
     this.#database.transaction(() => {
       this.#database
         .prepare(

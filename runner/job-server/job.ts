@@ -8,6 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
+import { JobEventWriter } from "./job-event-writer.ts";
 import { boundedText, type JobEvent, JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
 import { encodeJobMetrics, NO_METRICS } from "./job-metrics.ts";
@@ -25,8 +26,6 @@ export interface JobInit {
   readonly log: Log;
 }
 
-/** Messages that wait for their batch to be written. */
-const MAX_UNWRITTEN = 500;
 /** Checkpoints may follow each other quickly, and metrics are many bytes. */
 const STORE_METRICS_INTERVAL_MS = 1_000;
 
@@ -43,9 +42,8 @@ export class Job implements JobObserver {
   /** In this process. */
   #isCheckpointed = false;
   #metricsStoredMs = -Infinity;
-  #unwritten: JobEvent[] = [];
-  #keptFrom: number | undefined;
-  #flushScheduled = false;
+  readonly #writer: JobEventWriter;
+  readonly #stored = Promise.withResolvers<void>();
 
   constructor(init: JobInit) {
     this.events = new JobEventLog(init.messageBytes, init.history);
@@ -56,9 +54,20 @@ export class Job implements JobObserver {
     this.jobId = init.summary.jobId;
     this.#state = init.summary.state;
     this.#metrics = this.#store.metrics(this.jobId) ?? NO_METRICS;
+    const { events, jobId } = this;
+    const { store, clock } = init;
+    const onRefused = (reason: string) =>
+      this.message(
+        "WARNING",
+        `The job's history cannot be stored in the job server's data directory: ${reason}. It is kept in memory until it can be: make room there.`,
+      );
+    const onStoredAgain = () => {
+      if (isTerminal(this.#state)) this.#endStored();
+    };
+    this.#writer = new JobEventWriter({ jobId, events, store, onRefused, onStoredAgain, clock, log: this.#log });
     if (init.history !== undefined) return;
     this.#append({ kind: "state", ...this.#stamp(), state: this.#state });
-    this.#flush();
+    this.#writer.flush();
   }
 
   get state(): JobState {
@@ -158,8 +167,6 @@ export class Job implements JobObserver {
   message(importance: MessageImportance, text: string): void {
     if (isTerminal(this.#state)) return;
     this.#append({ kind: "message", ...this.#stamp(), importance, text: boundedText(text) });
-    if (this.#unwritten.length >= MAX_UNWRITTEN) this.#flush();
-    else this.#scheduleFlush();
   }
 
   metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void {
@@ -173,10 +180,11 @@ export class Job implements JobObserver {
     const event: JobEvent = { kind: "state", ...this.#stamp(), state };
     const terminal = isTerminal(state);
     // Durable first, then told.
-    this.#unwritten.push(event);
-    this.#flush();
+    const isStored = this.#writer.flush(event);
     this.events.append(event);
-    if (terminal) this.events.end();
+    if (!terminal) return;
+    this.events.end();
+    if (isStored) this.#endStored();
   }
 
   #stamp(): { sequence: number; timeMs: number } {
@@ -184,30 +192,26 @@ export class Job implements JobObserver {
   }
 
   #append(event: JobEvent): void {
-    this.#unwritten.push(event);
-    this.#keptFrom = this.events.append(event) ?? this.#keptFrom;
+    this.#writer.appended(this.events.append(event));
   }
 
-  #scheduleFlush(): void {
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    setImmediate(() => {
-      this.#flushScheduled = false;
-      // A store that is closed has had its last flush with the terminal state.
-      if (this.#unwritten.length > 0) this.#flush();
-    });
-  }
-
-  #flush(): void {
-    const events = this.#unwritten;
-    this.#unwritten = [];
+  #endStored(): void {
     try {
-      this.#store.appendEvents(this.jobId, events, this.#keptFrom);
-      if (isTerminal(this.#state)) this.#store.setMetrics(this.jobId, this.#metrics);
+      this.#store.setMetrics(this.jobId, this.#metrics);
     } catch (thrown) {
-      // A full disk must not end jobs that run: subscribers still see the events, only a restart forgets them.
-      this.#log.error({ err: thrown, count: events.length }, "events of the job could not be stored");
+      this.#log.error({ err: thrown }, "the job's metrics could not be stored");
     }
-    this.#keptFrom = undefined;
+    this.#stored.resolve();
+  }
+
+  /** Resolves when the job is terminal and its end is in the store, or never will be. */
+  get stored(): Promise<void> {
+    return this.#stored.promise;
+  }
+
+  /** The server ends: what is not stored is tried once more. Idempotent. */
+  close(): void {
+    this.#writer.close();
+    this.#stored.resolve();
   }
 }

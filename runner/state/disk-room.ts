@@ -36,7 +36,7 @@ export class DiskRoom {
     this.#freeBytes = freeBytes;
   }
 
-  /** @returns what ends it */
+  /** Hears whenever somebody begins to wait, and when nobody waits any more. @returns what ends it */
   listen(listener: (news: DiskNews) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -110,7 +110,7 @@ export class DiskRoom {
     const after = before + change;
     if (after === 0) this.#waiting.delete(directory);
     else this.#waiting.set(directory, after);
-    if (before !== 0 && after !== 0) return;
+    if (change < 0 && after !== 0) return;
     for (const listener of this.#listeners) listener({ directory, isFull: after > 0, limitMs: this.#limitMs });
   }
 }

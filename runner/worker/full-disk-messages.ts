@@ -27,24 +27,34 @@ export function fullDiskMessages({
   clock,
   log,
 }: FullDiskMessagesInit): (news: DiskNews) => void {
-  const tellJobs = (importance: number, text: string) => {
-    const timeMs = BigInt(Math.trunc(clock.nowMs()));
-    for (const jobId of jobIds()) send({ $case: "jobMessage", value: { jobId, importance, text, timeMs } });
-  };
-  let toldMs: number | undefined;
-  let isTold = false;
+  /** Of jobs, when they were told that it is full. */
+  const toldMs = new Map<string, number>();
+  const waiting = new Set<string>();
+  const tell = (jobId: string, importance: number, text: string) =>
+    send({ $case: "jobMessage", value: { jobId, importance, text, timeMs: BigInt(Math.trunc(clock.nowMs())) } });
+
   return ({ directory, isFull, limitMs }) => {
     const nowMs = clock.monotonicMs();
-    if (isFull && toldMs !== undefined && nowMs - toldMs < PAUSE_MS) return;
-    if (!isFull && !isTold) return;
-    isTold = isFull;
-    if (isFull) toldMs = nowMs;
-    log.warn({ directory, isFull }, isFull ? "the disk is full: what spills waits" : "the disk has room again");
-    if (isFull)
-      tellJobs(
+    const jobs = new Set(jobIds());
+    for (const [jobId, atMs] of toldMs) if (!jobs.has(jobId) || nowMs - atMs >= PAUSE_MS) toldMs.delete(jobId);
+    if (!isFull) {
+      log.warn({ directory }, "nothing waits for room on the disk any more");
+      for (const jobId of waiting)
+        if (jobs.has(jobId)) tell(jobId, BASIC, `The disk of worker ${workerId} has room again: the job goes on.`);
+      waiting.clear();
+      return;
+    }
+    const news = [...jobs].filter((jobId) => !toldMs.has(jobId));
+    if (news.length === 0) return;
+    log.warn({ directory }, "the disk is full: what spills waits");
+    for (const jobId of news) {
+      toldMs.set(jobId, nowMs);
+      waiting.add(jobId);
+      tell(
+        jobId,
         WARNING,
         `The disk of worker ${workerId} is full: what does not fit into its memory waits for room in ${directory}, for ${limitMs / 60_000} minutes at most. Free space there; or start the workers with a temporary directory (TMPDIR) on a larger disk, or with more memory.`,
       );
-    else tellJobs(BASIC, `The disk of worker ${workerId} has room again: the job goes on.`);
+    }
   };
 }

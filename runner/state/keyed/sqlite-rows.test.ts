@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
@@ -251,3 +251,19 @@ test.serial(
 function byKey(left: readonly [string, unknown], right: readonly [string, unknown]): number {
   return left[0] < right[0] ? -1 : left[0] > right[0] ? 1 : 0;
 }
+
+test.serial("cold rows take little more of the disk than their bytes, and are written once", async (t) => {
+  const folder = join(directory, "cold");
+  const rows = new SqliteRows({ directory: folder, label: "cold", memoryBytes: 100_000, tracksChanges: false });
+  const count = 4_000;
+  const value = new Uint8Array(1_100);
+  const names = new Set<string>();
+  for (let number = 0; number < count; number++) {
+    rows.table("t").put(`\0\0${number}`, value);
+    await rows.relief();
+    if (rows.filePath !== undefined) for (const name of readdirSync(folder)) names.add(name);
+  }
+  t.is(names.size, 1, "a journal");
+  t.true(statSync(rows.filePath ?? "").size < 1.5 * count * value.length);
+  rows.close();
+});
