@@ -27,7 +27,7 @@ test("a write to a full disk is tried until there is room, and the jobs are told
   const writes = [room.writing("/spill", NEVER, write("a")), room.writing("/spill", NEVER, write("b"))];
   await clock.advance(10_000);
   t.is(told.length, 1);
-  t.regex(told[0] ?? "", /^4 The disk of worker w0 is full: .*room in \/spill, for 1 minutes at most/);
+  t.regex(told[0] ?? "", /^4 The disk of worker w0 is full: .*room in \/spill, for 60 seconds at most/);
   hasRoom = true;
   await clock.advance(1_000);
   t.deepEqual(await Promise.all(writes), ["a", "b"]);

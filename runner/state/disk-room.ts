@@ -19,7 +19,8 @@ export interface DiskNews {
 /** Free bytes of the disk that holds the directory. */
 export type FreeBytes = (directory: string) => number;
 
-const DEFAULT_LIMIT_MS = 600_000;
+/** Time for somebody, or for jobs that end, to free some; not so long that a job on a disk too small seems to hang. */
+const DEFAULT_LIMIT_MS = 30_000;
 const POLL_MS = 500;
 
 export class DiskRoom {

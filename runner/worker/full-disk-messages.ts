@@ -53,7 +53,7 @@ export function fullDiskMessages({
       tell(
         jobId,
         WARNING,
-        `The disk of worker ${workerId} is full: what does not fit into its memory waits for room in ${directory}, for ${limitMs / 60_000} minutes at most. Free space there; or start the workers with a temporary directory (TMPDIR) on a larger disk, or with more memory.`,
+        `The disk of worker ${workerId} is full: what does not fit into its memory waits for room in ${directory}, for ${limitMs / 1000} seconds at most. Free space there; or start the workers with a temporary directory (TMPDIR) on a larger disk, or with more memory.`,
       );
     }
   };

@@ -17,7 +17,7 @@ const cases: readonly (readonly [string, string])[] = [
   ["bundle_attempts", "a bundle that fails as often as it may fails its job with the first traceback"],
   ["poisoned_harness", "user code that ends its harness every time fails its job with the exit code and last output"],
   ["poisoned_worker", "user code that kills its worker every time fails its job"],
-  ["disk_full", "a full disk while spilling fails the job with the folder's name; the next job runs"],
+  ["disk_full", "a disk that stays full while spilling fails the job with the folder's name; the next job runs"],
 ];
 
 for (const [name, title] of cases) {

@@ -406,7 +406,7 @@ def disk_full():
   """The spill folder is on a file system of 8 MB, the job shuffles more than memory holds."""
   with playground(workers=1, arguments=['--worker-memory-mb', '64']) as weir:
     small = eventually(lambda: glob.glob(os.path.join(weir.temporary, 'weir-worker-*')), 10, 'the worker is there')[0]
-    spill = os.path.join(small, 'spill')
+    spill = os.path.join(small, 'spill-0')
     os.makedirs(spill, exist_ok=True)
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', spill], capture_output=True).returncode:
       print('SKIPPED: tmpfs cannot be mounted here')
