@@ -63,9 +63,10 @@ module.exports = {
     },
     {
       name: "no-cycles",
+      comment: "Of types neither: two files that cannot be read apart are one idea in two files.",
       severity: "error",
       from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+      to: { circular: true },
     },
     {
       name: "no-tests-in-production",

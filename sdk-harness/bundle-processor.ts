@@ -6,7 +6,6 @@
  * the residual is begun.
  */
 import type {
-  DelayedBundleApplication,
   Elements_Data,
   Elements_Timers,
   ProcessBundleRequest_CacheToken,
@@ -16,27 +15,14 @@ import type {
 } from "../proto/gen/beam_fn_api.ts";
 import { ByteReader } from "./byte-stream.ts";
 import type { DescriptorPlan } from "./descriptor-plan.ts";
-import type { Emitted } from "./function-context.ts";
-import { createOperator, type Operator, Sink } from "./operators.ts";
+import type { BundleServices, Emitted, Operator } from "./operator.ts";
+import { createOperator, Sink } from "./operators.ts";
 import { ProcessRestrictions } from "./restriction-operators.ts";
 import type { StateClient } from "./state-client.ts";
 import { BundleTimers, decodeTimers, timerStreamId } from "./timers.ts";
 import type { FunctionRegistry } from "./user-functions.ts";
 import { BundleState, type StateCache } from "./user-state.ts";
 import type { WindowedValue } from "./windows.ts";
-
-/** What the transforms of one bundle share. */
-export interface BundleServices {
-  readonly instructionId: string;
-  readonly functions: FunctionRegistry;
-  readonly client: StateClient;
-  readonly state: BundleState;
-  readonly timers: BundleTimers;
-  readonly finalizers: (() => void)[];
-  readonly residuals: DelayedBundleApplication[];
-  readonly nowMs: () => number;
-  readonly turn: () => Promise<void>;
-}
 
 export interface BundleInit {
   readonly instructionId: string;

@@ -3,9 +3,9 @@
  * collected and goes on when the function returns or takes a turn.
  */
 import { END_OF_GLOBAL_WINDOW, type Timestamp } from "../runner/time/timestamp.ts";
-import type { BundleServices } from "./bundle-processor.ts";
 import type { DescriptorPlan, TransformPlan } from "./descriptor-plan.ts";
 import { encodeWith } from "./element-coders.ts";
+import type { BundleServices, Emitted } from "./operator.ts";
 import { KeyState, readSideInput } from "./user-state.ts";
 import type {
   BagState,
@@ -15,12 +15,7 @@ import type {
   TimerSetter,
   ValueState,
 } from "./user-functions.ts";
-import type { Window, WindowedValue } from "./windows.ts";
-
-export interface Emitted {
-  readonly pcollectionId: string;
-  readonly element: WindowedValue;
-}
+import type { Window } from "./windows.ts";
 
 export interface ContextInit {
   readonly transform: TransformPlan;

@@ -5,29 +5,14 @@
  */
 import { userError } from "../runner/base/errors.ts";
 import { NO_FIRING_PANE } from "../runner/coders/pane-info.ts";
-import type { BundleServices } from "./bundle-processor.ts";
 import { ByteWriter } from "./byte-stream.ts";
-import type { DescriptorPlan, TransformPlan } from "./descriptor-plan.ts";
-import { type Emitted, TransformContext } from "./function-context.ts";
+import type { DescriptorPlan } from "./descriptor-plan.ts";
+import { TransformContext } from "./function-context.ts";
+import type { Operator, OperatorInit } from "./operator.ts";
 import { PairWithRestriction, ProcessRestrictions, SplitAndSize, Truncate } from "./restriction-operators.ts";
 import type { DecodedTimer } from "./timers.ts";
 import type { DoFn } from "./user-functions.ts";
 import type { WindowedValue } from "./windows.ts";
-
-export interface Operator {
-  receive(element: WindowedValue): Promise<void>;
-  onTimer?(timer: DecodedTimer): Promise<void>;
-  start?(): void;
-  finish?(): void;
-}
-
-/** What an operator needs of its bundle. */
-export interface OperatorInit {
-  readonly transform: TransformPlan;
-  readonly plan: DescriptorPlan;
-  readonly services: BundleServices;
-  readonly drain: (emitted: readonly Emitted[]) => Promise<void>;
-}
 
 /** @throws WeirError naming a transform that this harness does not run. */
 export function createOperator(init: OperatorInit): Operator {

@@ -10,7 +10,7 @@ import { MIN_TIMESTAMP, type Timestamp } from "../runner/time/timestamp.ts";
 import { encodeWith } from "./element-coders.ts";
 import { type ContextInit, TransformContext } from "./function-context.ts";
 import { type OffsetRange, OffsetRangeTracker, sizeOf } from "./offset-range.ts";
-import type { Operator, OperatorInit } from "./operators.ts";
+import type { Operator, OperatorInit } from "./operator.ts";
 import type { RestrictionContext, SplittableDoFn } from "./user-functions.ts";
 import type { Window, WindowedValue } from "./windows.ts";
 

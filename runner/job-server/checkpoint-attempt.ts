@@ -5,7 +5,7 @@
 import type { WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
-import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
+import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { PlacedTask, TaskKey } from "./streaming-plan.ts";
 
 export interface CheckpointAttempt {

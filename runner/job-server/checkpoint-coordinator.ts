@@ -9,54 +9,21 @@
 import { crashPoint } from "../base/crash-points.ts";
 import { isAbsolute } from "node:path";
 import type { CheckpointAck } from "../../proto/gen/worker.ts";
-import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
-import type { Log } from "../base/log.ts";
-import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
 import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-schedule.ts";
 import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { SupersededError } from "../checkpoint/leader-claim.ts";
-import type { PipelineFacts } from "../checkpoint/match-savepoint.ts";
 import { orphanedFiles } from "../checkpoint/orphaned-files.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { type CheckpointAttempt, manifestOf, namesOf } from "./checkpoint-attempt.ts";
-import type { CheckpointRemovals } from "./checkpoint-removals.ts";
-import type { CheckpointSettings } from "./checkpoint-settings.ts";
-import type { JobObserver, JobOutcome, JobRun } from "./job-executor.ts";
-import type { JobWorkers } from "./job-workers.ts";
+import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
+import type { CheckpointCounts, JobOutcome } from "./job-executor.ts";
 import { type RestorePoint, RestorePoints } from "./restore-points.ts";
 import { type StreamingPlan, taskKey } from "./streaming-plan.ts";
-
-export interface CheckpointCoordinatorInit {
-  readonly run: JobRun;
-  readonly settings: CheckpointSettings;
-  readonly directory: CheckpointDirectory;
-  /** Of the plan, lower-case hex. */
-  readonly graphFingerprint: string;
-  /** What the tasks keep as rows, for readers of the manifest. */
-  readonly stateTables: PipelineFacts;
-  readonly workers: JobWorkers;
-  /** The job has come further than before. */
-  readonly onComplete: () => void;
-  /** Another job server has the job: it is over here, and nothing of it is touched any more. */
-  readonly onSuperseded: (message: string) => void;
-  readonly removals: CheckpointRemovals;
-  readonly observer: JobObserver;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-/** For people. */
-export interface CheckpointCounts {
-  readonly completed: number;
-  readonly aborted: number;
-  /** Of the last complete one. */
-  readonly lastDurationMs: number | undefined;
-}
 
 /** From a last checkpoint that has failed to the next attempt, at most. */
 const FINAL_PAUSE_MS = 10_000;

@@ -4,7 +4,6 @@
  */
 import type { JobId } from "../base/ids.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
-import type { CheckpointCounts } from "./checkpoint-coordinator.ts";
 import type { JobSettings } from "./job-settings.ts";
 import type { OpenedSavepoint } from "./open-savepoint.ts";
 import type { TaskProgress } from "./stream-task-table.ts";
@@ -53,6 +52,14 @@ export interface TakeUp {
   readonly checkpointed: boolean;
   /** Its sources had been told to end. */
   readonly draining: boolean;
+}
+
+/** For people. */
+export interface CheckpointCounts {
+  readonly completed: number;
+  readonly aborted: number;
+  /** Of the last complete one. */
+  readonly lastDurationMs: number | undefined;
 }
 
 /** How far a job has come, for people. */

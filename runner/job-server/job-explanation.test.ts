@@ -1,7 +1,8 @@
 import test from "ava";
 import type { WorkerId } from "../base/ids.ts";
 import { explainJob, explanationLines } from "./job-explanation.ts";
-import type { TaskHold, TaskProgress, TaskStatus } from "./stream-task-table.ts";
+import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
+import type { TaskHold } from "./watermark-text.ts";
 
 const MAX = Number(9_223_372_036_854_775n);
 

@@ -6,8 +6,8 @@
  */
 import type { JobProgress, SlowBundle } from "./job-executor.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
-import type { TaskHold, TaskProgress } from "./stream-task-table.ts";
-import { holdText, watermarkText } from "./watermark-text.ts";
+import type { TaskProgress } from "./stream-task-table.ts";
+import { holdText, type TaskHold, watermarkText } from "./watermark-text.ts";
 
 /** Of a stage's slow bundles, for people. */
 const MAX_STACKS = 4;

@@ -1,7 +1,7 @@
 /** Reads the manifest of a checkpoint to go back to. A store that cannot be reached is waited for, within bounds. */
 import { WeirError } from "../base/errors.ts";
 import type { SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
-import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
+import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 
 /** Between two attempts to read from a store that could not be reached. */
 const STORE_WAIT_MS = 5_000;

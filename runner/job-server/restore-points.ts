@@ -11,7 +11,7 @@ import { readManifests } from "../checkpoint/read-manifests.ts";
 import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import { formerPartsOf } from "../checkpoint/rescale.ts";
 import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
-import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator.ts";
+import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { OpenedSavepoint } from "./open-savepoint.ts";
 import { readWhole, waitingForStore } from "./read-whole-checkpoint.ts";
 import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";

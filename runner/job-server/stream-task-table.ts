@@ -6,8 +6,8 @@
  */
 import type { StreamTaskStatus } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
-import { MAX_TIMESTAMP } from "../time/timestamp.ts";
 import type { PlacedTask, StreamingPlan, TaskKey } from "./streaming-plan.ts";
+import { MAX_TIMESTAMP, type TaskHold } from "./watermark-text.ts";
 
 /** For people: `weir explain`, and messages about what does not move. Plain data. */
 export interface TaskProgress {
@@ -35,17 +35,6 @@ export interface TaskStatus {
   readonly holds: readonly TaskHold[];
   /** Vertices to which a channel is full. */
   readonly fullToVertices: readonly string[];
-}
-
-/** WatermarkHold of worker.proto, its times as numbers. */
-export interface TaskHold {
-  readonly kind: string;
-  readonly transform: string;
-  readonly detail: string;
-  readonly timestamp: number;
-  readonly count: number;
-  readonly keyGroupFirst: number;
-  readonly keyGroupLast: number;
 }
 
 interface Entry {

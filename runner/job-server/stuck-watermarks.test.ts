@@ -1,6 +1,7 @@
 import test from "ava";
 import type { WorkerId } from "../base/ids.ts";
-import type { TaskHold, TaskProgress, TaskStatus } from "./stream-task-table.ts";
+import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
+import type { TaskHold } from "./watermark-text.ts";
 import { StuckWatermarks } from "./stuck-watermarks.ts";
 
 const timer: TaskHold = {

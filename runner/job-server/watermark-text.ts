@@ -1,9 +1,19 @@
 /** Watermarks, and what holds them, in words: for `weir explain` and messages about a watermark that stands still. */
-import type { TaskHold } from "./stream-task-table.ts";
+
+/** WatermarkHold of worker.proto, its times as numbers. */
+export interface TaskHold {
+  readonly kind: string;
+  readonly transform: string;
+  readonly detail: string;
+  readonly timestamp: number;
+  readonly count: number;
+  readonly keyGroupFirst: number;
+  readonly keyGroupLast: number;
+}
 
 /** Beam's, as near as a number comes to them. */
 const MIN_TIMESTAMP = Number(-9_223_372_036_854_775n);
-const MAX_TIMESTAMP = Number(9_223_372_036_854_775n);
+export const MAX_TIMESTAMP = Number(9_223_372_036_854_775n);
 
 /** ISO time; "-∞" and "+∞" for Beam's extremes. */
 export function watermarkText(ms: number): string {

@@ -24,7 +24,8 @@ import { TaskRows } from "./stream/task-rows.ts";
 import { createWindowMapper, type WindowMapper } from "./task/map-windows.ts";
 import { createWindowMerger } from "./task/merge-windows.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
-import { type TaskDeployment, type TaskEnvironment, type TaskResult, TaskRunner } from "./task/task-runner.ts";
+import type { TaskDeployment, TaskEnvironment, TaskResult } from "./task/task-environment.ts";
+import { TaskRunner } from "./task/task-runner.ts";
 import type { MonitoringInfoSet } from "../base/monitoring-infos.ts";
 
 /** What the job server says of a job. */

@@ -5,7 +5,7 @@ import type { DatasetId, JobId, TaskAttemptId, WorkerId } from "../base/ids.ts";
 import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { PartitionRef } from "./task/ports.ts";
 import type { JobDescription } from "./worker-job.ts";
-import type { TaskResult } from "./task/task-runner.ts";
+import type { TaskResult } from "./task/task-environment.ts";
 
 /** LogEntry severities as JobMessage importances (DEBUG 1, DETAILED 2, BASIC 3, WARNING 4, ERROR 5). */
 export const IMPORTANCE_OF: Readonly<Record<string, number>> = {

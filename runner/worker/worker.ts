@@ -34,7 +34,7 @@ import { workerStatusService } from "./fn-api/worker-status-service.ts";
 import { EnvironmentLostError } from "./harness-pool.ts";
 import { SlowBundles } from "./slow-bundles.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
-import type { TaskDeployment } from "./task/task-runner.ts";
+import type { TaskDeployment } from "./task/task-environment.ts";
 import { type TellMetrics, WorkerJob } from "./worker-job.ts";
 import { fullDiskMessages } from "./full-disk-messages.ts";
 import { IMPORTANCE_OF, jobDescriptionOf, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";

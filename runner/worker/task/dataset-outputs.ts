@@ -8,7 +8,7 @@ import type { DatasetId } from "../../base/ids.ts";
 import { PartitionRouter } from "./partition-router.ts";
 import type { DatasetWriter, TentativeSegment } from "./ports.ts";
 import type { StageOutput, StageOutputBundle } from "./stage-executor.ts";
-import type { TaskDeployment, TaskEnvironment, TaskResult } from "./task-runner.ts";
+import type { TaskDeployment, TaskEnvironment, TaskResult } from "./task-environment.ts";
 
 interface Output {
   readonly datasetId: DatasetId;
