@@ -30,6 +30,8 @@ export interface BuildOptions {
   readonly stateBackedIterables?: boolean;
   /** Truncate the restrictions of splittable DoFns before they are processed (experiment `drain_at_start`). */
   readonly drainAtStart?: boolean;
+  /** Python's option of that name: what a count never reaches is lost at the window's expiry. */
+  readonly allowUnsafeTriggers?: boolean;
 }
 
 /** @throws WeirError INVALID_ARGUMENT, naming the transform and its URN, for a pipeline that Weir does not run. */
@@ -43,5 +45,8 @@ export function buildExecutionGraph(pipeline: Pipeline | Uint8Array, options: Bu
   liftCombiners(plan, coders);
   expandSplittableDoFns(plan, coders, options.drainAtStart ?? false);
   const vertices = layOutVertices(plan, fuseStages(plan));
-  return specifyGraph(plan, coders, vertices, options.stateBackedIterables ?? true);
+  return specifyGraph(plan, coders, vertices, {
+    stateBackedIterables: options.stateBackedIterables ?? true,
+    allowUnsafeTriggers: options.allowUnsafeTriggers ?? false,
+  });
 }

@@ -31,8 +31,11 @@ export interface WindowingSpec {
   readonly trigger: Uint8Array;
   readonly accumulationMode: "DISCARDING" | "ACCUMULATING" | "RETRACTING";
   readonly allowedLatenessMs: number;
-  readonly closingBehavior: "EMIT_ALWAYS" | "EMIT_IF_NONEMPTY";
+  /** EMIT_NEVER: what no trigger has fired is dropped at the window's expiry. */
+  readonly closingBehavior: "EMIT_ALWAYS" | "EMIT_IF_NONEMPTY" | "EMIT_NEVER";
   readonly onTimeBehavior: "FIRE_ALWAYS" | "FIRE_IF_NONEMPTY";
+  /** Whether the trigger is asked after each element, or once for those of a window that came together. */
+  readonly asksTriggerFor: "EACH_ELEMENT" | "ELEMENTS_TOGETHER";
 }
 
 /** An ArtifactInformation of an environment. */

@@ -39,16 +39,21 @@ import { isUpdating, windowMappingOf } from "./side-input-windows.ts";
 import { windowingSpec } from "./windowing-spec.ts";
 import type { WireCoders } from "./wire-coders.ts";
 
+export interface SpecifyOptions {
+  readonly stateBackedIterables: boolean;
+  readonly allowUnsafeTriggers: boolean;
+}
+
 export function specifyGraph(
   plan: Plan,
   coders: WireCoders,
   layout: VertexLayout,
-  stateBackedIterables: boolean,
+  options: SpecifyOptions,
 ): ExecutionGraph {
   const vertexIds = new Map(layout.vertices.map((vertex, index) => [vertex, `v${index}` as VertexId]));
   const drafts = layout.vertices.flatMap((vertex) => vertex.outputs);
   const datasetIds = new Map(drafts.map((draft, index) => [draft, `d${index}` as DatasetId]));
-  const specifier = new Specifier(plan, coders, layout, vertexIds, datasetIds, stateBackedIterables);
+  const specifier = new Specifier(plan, coders, layout, vertexIds, datasetIds, options);
   const vertices = layout.vertices.map((vertex) => specifier.vertex(vertex));
   const datasets = drafts.map((draft) => specifier.dataset(draft));
   return {
@@ -67,7 +72,7 @@ class Specifier {
   readonly #layout: VertexLayout;
   readonly #vertexIds: ReadonlyMap<VertexDraft, VertexId>;
   readonly #datasetIds: ReadonlyMap<DatasetDraft, DatasetId>;
-  readonly #stateBackedIterables: boolean;
+  readonly #options: SpecifyOptions;
   readonly #coderIds = new Set<string>();
   readonly #windowingIds = new Set<string>();
   readonly #environmentIds = new Set<string>();
@@ -78,14 +83,14 @@ class Specifier {
     layout: VertexLayout,
     vertexIds: ReadonlyMap<VertexDraft, VertexId>,
     datasetIds: ReadonlyMap<DatasetDraft, DatasetId>,
-    stateBackedIterables: boolean,
+    options: SpecifyOptions,
   ) {
     this.#plan = plan;
     this.#coders = coders;
     this.#layout = layout;
     this.#vertexIds = vertexIds;
     this.#datasetIds = datasetIds;
-    this.#stateBackedIterables = stateBackedIterables;
+    this.#options = options;
   }
 
   vertex(vertex: VertexDraft): VertexSpec {
@@ -142,7 +147,8 @@ class Specifier {
   /** A windowing that names no environment is of the only one, or of one like the others. */
   #windowingSpec(windowing: Parameters<typeof windowingSpec>[0]): WindowingSpec {
     const named = this.#plan.environments.get(windowing.environmentId);
-    return windowingSpec(windowing, this.#coders, named ?? this.#plan.environments.values().next().value);
+    const environment = named ?? this.#plan.environments.values().next().value;
+    return windowingSpec(windowing, this.#coders, environment, this.#options.allowUnsafeTriggers);
   }
 
   environments(): Readonly<Record<string, EnvironmentSpec>> {
@@ -299,7 +305,7 @@ class Specifier {
 
   /** True where groups go straight into a stage whose SDK can fetch the rest of a long one. */
   #readsStateBacked({ head, stage }: VertexDraft): boolean {
-    if (!this.#stateBackedIterables || head?.kind !== "group-by-key" || stage === undefined) return false;
+    if (!this.#options.stateBackedIterables || head?.kind !== "group-by-key" || stage === undefined) return false;
     const capabilities = this.#plan.environments.get(stage.environmentId)?.capabilities ?? [];
     return capabilities.includes(CODER_URN.stateBackedIterable);
   }

@@ -15,15 +15,15 @@ import type { WireCoders } from "./wire-coders.ts";
 const PYTHON_SDK = "beam:version:sdk_base:apache/beam_python";
 
 /**
- * @param environment of the SDK that made the windowing, where it is known. Python has no closing behaviour: what it
- *   sends is a constant, EMIT_ALWAYS, while its own runner and its tests have no empty closing pane.
+ * @param environment of the SDK that made the windowing, where it is known
+ * @param allowUnsafeTriggers the pipeline option of that name
  */
 export function windowingSpec(
   windowing: WindowingStrategy,
   coders: WireCoders,
   environment: Environment | undefined,
+  allowUnsafeTriggers: boolean,
 ): WindowingSpec {
-  const isPython = environment?.capabilities.some((capability) => capability.startsWith(PYTHON_SDK)) === true;
   return {
     windowFnUrn: windowing.windowFn?.urn ?? "",
     windowFnPayload: windowing.windowFn?.payload ?? new Uint8Array(),
@@ -33,11 +33,62 @@ export function windowingSpec(
     trigger: Trigger.encode(windowing.trigger ?? { trigger: undefined }).finish(),
     accumulationMode: accumulationMode(windowing.accumulationMode),
     allowedLatenessMs: Number(windowing.allowedLateness),
-    closingBehavior:
-      windowing.closingBehavior === ClosingBehavior_Enum.EMIT_ALWAYS && !isPython ? "EMIT_ALWAYS" : "EMIT_IF_NONEMPTY",
+    closingBehavior: closingBehavior(windowing, environment, allowUnsafeTriggers),
     onTimeBehavior:
       windowing.onTimeBehavior === OnTimeBehavior_Enum.FIRE_IF_NONEMPTY ? "FIRE_IF_NONEMPTY" : "FIRE_ALWAYS",
+    asksTriggerFor: asksTriggerForEachElement(environment) ? "EACH_ELEMENT" : "ELEMENTS_TOGETHER",
   };
+}
+
+/**
+ * The model allows either. Python's own runner and its tests expect one pane for elements that came together; Go's
+ * and Prism expect one for each, and Flink gives it to all.
+ */
+export function asksTriggerForEachElement(environment: Environment | undefined): boolean {
+  return environment !== undefined && !isPython(environment);
+}
+
+function isPython(environment: Environment): boolean {
+  return environment.capabilities.some((capability) => capability.startsWith(PYTHON_SDK));
+}
+
+/**
+ * Python has no closing behaviour: what it sends is a constant, EMIT_ALWAYS, while its own runner and its tests have
+ * no empty closing pane. Its option --allow_unsafe_triggers accepts the loss of data "due to finishing and/or never
+ * having their condition met": a count that is never reached.
+ */
+function closingBehavior(
+  windowing: WindowingStrategy,
+  environment: Environment | undefined,
+  allowUnsafeTriggers: boolean,
+): WindowingSpec["closingBehavior"] {
+  if (environment === undefined || !isPython(environment))
+    return windowing.closingBehavior === ClosingBehavior_Enum.EMIT_ALWAYS ? "EMIT_ALWAYS" : "EMIT_IF_NONEMPTY";
+  return allowUnsafeTriggers && onlyCounts(windowing.trigger) ? "EMIT_NEVER" : "EMIT_IF_NONEMPTY";
+}
+
+/** True for triggers that may finish and wait for numbers of elements and nothing else. */
+function onlyCounts(proto: Trigger | undefined): boolean {
+  const trigger = proto?.trigger;
+  switch (trigger?.$case) {
+    case "elementCount":
+      return true;
+    case "afterAll":
+    case "afterAny":
+    case "afterEach":
+      return trigger.value.subtriggers.every(onlyCounts);
+    case "orFinally":
+      return onlyCounts(trigger.value.main) && onlyCounts(trigger.value.finally);
+    case undefined:
+    case "default":
+    case "always":
+    case "never":
+    case "repeat":
+    case "afterProcessingTime":
+    case "afterSynchronizedProcessingTime":
+    case "afterEndOfWindow":
+      return false;
+  }
 }
 
 function timestampCombiner(outputTime: OutputTime_Enum): WindowingSpec["timestampCombiner"] {

@@ -130,7 +130,8 @@ export class JobRegistry {
     const values = readOptions(fields);
     const settings = jobSettings(values);
     const drainAtStart = values.array("experiments").includes("drain_at_start");
-    const graph = this.#init.buildGraph(request.pipeline, { drainAtStart });
+    const allowUnsafeTriggers = values.boolean("allow_unsafe_triggers");
+    const graph = this.#init.buildGraph(request.pipeline, { drainAtStart, allowUnsafeTriggers });
     const jobName = nameOf(request.jobName, values);
     const unique = randomId();
     const preparationId = `${slugOf(jobName)}-preparation-${unique}` as PreparationId;

@@ -223,6 +223,7 @@ const SDK: readonly OptionSpec[] = [
   sdkOption("default_environment_type", "STRING", undefined),
   sdkOption("experiments", "ARRAY", undefined),
   sdkOption("job_name", "STRING", undefined),
+  sdkOption("allow_unsafe_triggers", "BOOLEAN", "false"),
   sdkOption("output_executable_path", "STRING", undefined),
   {
     ...sdkOption("environment_cache_millis", "INTEGER", "0"),

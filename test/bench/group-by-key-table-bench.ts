@@ -66,6 +66,7 @@ const table = await GroupByKeyTable.open({
     accumulationMode: "DISCARDING",
     allowedLatenessMs: 0,
     closingBehavior: "EMIT_IF_NONEMPTY",
+    asksTriggerFor: "ELEMENTS_TOGETHER",
     onTimeBehavior: "FIRE_ALWAYS",
   },
   stateBacked: true,

@@ -7,6 +7,7 @@
 import {
   CombinePayload,
   type Components,
+  type Environment,
   IsBounded_Enum,
   OutputTime_Enum,
   type PCollection,
@@ -17,12 +18,14 @@ import {
 import { userError } from "../../base/errors.ts";
 import { makeNode, nameTransform, type Plan, type PlanNode, unusedId } from "../plan-node.ts";
 import { CODER_URN, URN } from "../urns.ts";
+import { asksTriggerForEachElement } from "../windowing-spec.ts";
 import type { WireCoders } from "../wire-coders.ts";
 
 /** True when the windowing of a CombinePerKey's input lets values be combined before they are grouped. */
 export function canLift(transform: PTransform, components: Components): boolean {
   const input = components.pcollections[Object.values(transform.inputs)[0] ?? ""];
-  return windowingAllowsLifting(input, components.windowingStrategies[input?.windowingStrategyId ?? ""]);
+  const windowing = components.windowingStrategies[input?.windowingStrategyId ?? ""];
+  return windowingAllowsLifting(input, windowing, components.environments[transform.environmentId]);
 }
 
 export function liftCombiners(plan: Plan, coders: WireCoders): void {
@@ -61,7 +64,8 @@ function lift(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
   const kv = (value: string): string => coders.of(`kv(${keyCoderId},${value})`, CODER_URN.kv, [keyCoderId, value]);
   const kvs = (value: string): string => kv(coders.of(`iterable(${value})`, CODER_URN.iterable, [value]));
 
-  if (!windowingAllowsLifting(input, plan.windowings.get(input.windowingStrategyId))) {
+  const environment = plan.environments.get(node.proto.environmentId);
+  if (!windowingAllowsLifting(input, plan.windowings.get(input.windowingStrategyId), environment)) {
     const grouped = pcollection("Group", kvs(valueCoderId), output);
     return [
       part("Group", URN.groupByKey, inputId, grouped, new Uint8Array()),
@@ -80,32 +84,39 @@ function lift(plan: Plan, coders: WireCoders, node: PlanNode): PlanNode[] {
   ];
 }
 
-function windowingAllowsLifting(input: PCollection | undefined, windowing: WindowingStrategy | undefined): boolean {
+function windowingAllowsLifting(
+  input: PCollection | undefined,
+  windowing: WindowingStrategy | undefined,
+  environment: Environment | undefined,
+): boolean {
   // A precombined value of late elements and others has the timestamp of a late one: it would not hold the watermark.
   const isLate = input?.isBounded === IsBounded_Enum.UNBOUNDED;
   if (isLate && windowing !== undefined && windowing.outputTime !== OutputTime_Enum.END_OF_WINDOW) return false;
-  return triggerAllowsLifting(windowing?.trigger);
+  return triggerAllowsLifting(windowing?.trigger, asksTriggerForEachElement(environment));
 }
 
-/** Triggers that count elements must see each of them. */
-function triggerAllowsLifting(trigger: Trigger | undefined): boolean {
+/** Triggers that count elements must see each of them, and so must those that fire for each. */
+function triggerAllowsLifting(trigger: Trigger | undefined, firesForEach: boolean): boolean {
   const spec = trigger?.trigger;
   if (spec === undefined) return true;
   switch (spec.$case) {
-    case "default":
     case "always":
+      return !firesForEach;
+    case "default":
     case "never":
     case "afterProcessingTime":
     case "afterSynchronizedProcessingTime":
       return true;
     case "elementCount":
-      return spec.value.elementCount === 1;
+      return spec.value.elementCount === 1 && !firesForEach;
     case "afterEndOfWindow":
-      return triggerAllowsLifting(spec.value.earlyFirings) && triggerAllowsLifting(spec.value.lateFirings);
+      return [spec.value.earlyFirings, spec.value.lateFirings].every((part) =>
+        triggerAllowsLifting(part, firesForEach),
+      );
     case "afterAny":
-      return spec.value.subtriggers.every(triggerAllowsLifting);
+      return spec.value.subtriggers.every((part) => triggerAllowsLifting(part, firesForEach));
     case "repeat":
-      return triggerAllowsLifting(spec.value.subtrigger);
+      return triggerAllowsLifting(spec.value.subtrigger, firesForEach);
     case "afterAll":
     case "afterEach":
     case "orFinally":

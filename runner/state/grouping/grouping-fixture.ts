@@ -48,6 +48,7 @@ export function windowing(window: WindowKind, overrides: Partial<WindowingSpec> 
     accumulationMode: "DISCARDING",
     allowedLatenessMs: 0,
     closingBehavior: "EMIT_IF_NONEMPTY",
+    asksTriggerFor: "ELEMENTS_TOGETHER",
     onTimeBehavior: "FIRE_ALWAYS",
     ...overrides,
   };

@@ -54,6 +54,7 @@ const strategies: fc.Arbitrary<Partial<WindowingSpec>> = fc.record({
   allowedLatenessMs: fc.constantFrom(0, 5, 30),
   closingBehavior: fc.constantFrom("EMIT_ALWAYS" as const, "EMIT_IF_NONEMPTY" as const),
   onTimeBehavior: fc.constantFrom("FIRE_ALWAYS" as const, "FIRE_IF_NONEMPTY" as const),
+  asksTriggerFor: fc.constantFrom("EACH_ELEMENT" as const, "ELEMENTS_TOGETHER" as const),
 });
 
 type Event =

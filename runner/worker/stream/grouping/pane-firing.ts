@@ -50,9 +50,15 @@ export class PaneFiring {
     store.markDirty(group);
   }
 
-  /** The window has expired: its last pane, if it has one still to come. The caller drops the group. */
-  expire(group: WindowGroup, watermarks: Watermarks): void {
-    if (!group.isClosed) this.#emit(group, true, watermarks);
+  /**
+   * The window has expired: its last pane, if it has one still to come. The caller drops the group.
+   * @returns how many elements are lost with it
+   */
+  expire(group: WindowGroup, watermarks: Watermarks): number {
+    if (group.isClosed) return 0;
+    if (this.#init.windowing.closingBehavior === "EMIT_NEVER") return group.hasNew ? group.values.valueCount : 0;
+    this.#emit(group, true, watermarks);
+    return 0;
   }
 
   #emit(group: WindowGroup, isLast: boolean, watermarks: Watermarks): void {

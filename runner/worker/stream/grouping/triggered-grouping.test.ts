@@ -121,6 +121,32 @@ test("what is buffered when a window expires is emitted, though its trigger neve
   t.is(tested.grouping.droppedLateCount, 1);
 });
 
+test("a trigger is asked for elements that came together, or for each of them", async (t) => {
+  const count = { trigger: { $case: "elementCount" as const, value: { elementCount: 2 } } };
+  const repeated = triggerBytes({ $case: "repeat", value: { subtrigger: count } });
+  const panes = async (overrides: Partial<WindowingSpec>): Promise<string[]> => {
+    const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger: repeated, ...overrides } });
+    return (await tested.steps([{ elements: [1, 2, 3, 4, 5].map((value) => at(value)) }, TO_END])).map(short);
+  };
+  t.deepEqual(await panes({ asksTriggerFor: "ELEMENTS_TOGETHER" }), ["k EARLY0 v1 v2 v3 v4 v5"]);
+  const each = { asksTriggerFor: "EACH_ELEMENT" } as const;
+  t.deepEqual(await panes(each), ["k EARLY0 v1 v2", "k EARLY1 v3 v4", "k ON_TIME2! v5"]);
+  const once = { ...each, trigger: triggerBytes(count.trigger) };
+  t.deepEqual(await panes(once), ["k EARLY0! v1 v2"]);
+});
+
+test("what a count has not reached at a window's expiry is emitted, or lost and counted", async (t) => {
+  const trigger = triggerBytes({ $case: "elementCount", value: { elementCount: 3 } });
+  const panes = async (closingBehavior: WindowingSpec["closingBehavior"]): Promise<[string[], number]> => {
+    const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger, closingBehavior } });
+    const fired = await tested.steps([{ elements: [at(1), at(2), at(3), at(11), at(12)] }, TO_END]);
+    t.is(tested.grouping.hold, MAX_TIMESTAMP);
+    return [fired.map(short), tested.grouping.droppedClosedCount];
+  };
+  t.deepEqual(await panes("EMIT_IF_NONEMPTY"), [["k EARLY0! v1 v2 v3", "k ON_TIME0! v11 v12"], 0]);
+  t.deepEqual(await panes("EMIT_NEVER"), [["k EARLY0! v1 v2 v3"], 2]);
+});
+
 test("processing time fires panes when it has come, and says when it has something to do", async (t) => {
   const trigger = triggerBytes({
     $case: "repeat",

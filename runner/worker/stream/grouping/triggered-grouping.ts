@@ -2,7 +2,8 @@
  * Groups elements by key and window and fires panes as the windowing strategy's trigger says: the semantics of
  * Beam's ReduceFnRunner, on encoded bytes.
  *
- * Triggers are asked once for each chunk and window, after all its elements, as the reference does for a bundle.
+ * Triggers are asked after each element, or once for each chunk and window, after all its elements, as the reference
+ * does for a bundle: the windowing says which.
  * Invariants: `outputWatermark` moves only between steps, so that what a step fires is on time as long as its hold
  * was kept; the rows are true after `flush`, and only then.
  */
@@ -49,6 +50,7 @@ export class TriggeredGrouping implements WindowedGrouping {
   readonly #firing: PaneFiring;
   readonly #encoder: PaneEncoder;
   readonly #merging: KeyWindowMerging | undefined;
+  readonly #asksForEach: boolean;
   readonly #touched: WindowGroup[] = [];
   // Reused: of the step that runs, and of the group that its trigger is asked about.
   readonly #watermarks: { input: Timestamp; output: Timestamp } = { input: MIN_TIMESTAMP, output: MIN_TIMESTAMP };
@@ -70,6 +72,7 @@ export class TriggeredGrouping implements WindowedGrouping {
     const windowTimes = windowTimesOf(coders, windowCoderId);
     const trigger = new Trigger(windowing.trigger, windowing.merging);
     this.#trigger = trigger;
+    this.#asksForEach = windowing.asksTriggerFor === "EACH_ELEMENT";
     const { allowedLatenessMs, merging: isMerging } = windowing;
     const store = new GroupStore({
       table,
@@ -154,7 +157,7 @@ export class TriggeredGrouping implements WindowedGrouping {
     return this.#droppedLateCount;
   }
 
-  /** Elements dropped because their window's trigger had finished. */
+  /** Elements dropped because their window's trigger had finished, or never fired and had not to be closed. */
   get droppedClosedCount(): number {
     return this.#droppedClosedCount;
   }
@@ -220,7 +223,10 @@ export class TriggeredGrouping implements WindowedGrouping {
     if (!group.isDirty) this.#store.markDirty(group);
     if (this.#trigger.isDefault) {
       if (this.#watermarks.input <= group.maxTimestamp) return;
-    } else this.#trigger.onElement(this.#contextOf(group));
+    } else {
+      this.#trigger.onElement(this.#contextOf(group));
+      if (this.#asksForEach) this.#fireIfReady(group);
+    }
     if (group.isTouched) return;
     group.isTouched = true;
     this.#touched.push(group);
@@ -243,7 +249,7 @@ export class TriggeredGrouping implements WindowedGrouping {
     const { input } = this.#watermarks;
     const store = this.#store;
     if (group.garbageTime < input) {
-      this.#firing.expire(group, this.#watermarks);
+      this.#droppedClosedCount += this.#firing.expire(group, this.#watermarks);
       store.remove(group);
       return;
     }

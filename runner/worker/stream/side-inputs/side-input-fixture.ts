@@ -52,6 +52,7 @@ function windowing(windowFn: Partial<WindowingSpec> = {}): WindowingSpec {
     accumulationMode: "DISCARDING",
     allowedLatenessMs: 0,
     closingBehavior: "EMIT_IF_NONEMPTY",
+    asksTriggerFor: "ELEMENTS_TOGETHER",
     onTimeBehavior: "FIRE_ALWAYS",
     ...windowFn,
   };

@@ -37,6 +37,7 @@ const WINDOWING: WindowingSpec = {
   accumulationMode: "DISCARDING",
   allowedLatenessMs: LATENESS_MS,
   closingBehavior: "EMIT_IF_NONEMPTY",
+  asksTriggerFor: "ELEMENTS_TOGETHER",
   onTimeBehavior: "FIRE_IF_NONEMPTY",
 };
 
