@@ -89,7 +89,7 @@ def main(harms):
                       JOB_SECONDS))
     watch = stack.enter_context(
         contextlib.closing(
-            OffsetWatch(broker, checkpoints, java_kafka.GROUP, source_positions.positions_of_java)))
+            OffsetWatch(broker, checkpoints, java_kafka.GROUP, source_positions.positions_of_java, may_repeat=True)))
     run = kafka_cases.Run(broker, server, client, watch, directory, checkpoints)
     run.wait_for_progress()
     for harm in harms:
