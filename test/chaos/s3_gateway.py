@@ -4,8 +4,7 @@ import socket
 import subprocess
 import time
 
-from kafka_broker import die_with_parent
-from weir_server import free_port
+from weir_server import die_with_parent, free_port
 
 BUCKET = 'chaos'
 USER = 'user'

@@ -10,8 +10,7 @@ import subprocess
 import time
 
 import maven_jars
-from kafka_broker import die_with_parent
-from weir_server import NPM_BIN, child_environment, free_port
+from weir_server import NPM_BIN, child_environment, die_with_parent, free_port
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READY_SECONDS = 60

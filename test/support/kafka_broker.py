@@ -3,7 +3,6 @@
 `KafkaBroker` needs Java and Maven (maven_jars.missing_tools) and the Python client confluent-kafka. It dies with the
 process that started it, even if that is killed.
 """
-import ctypes
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import maven_jars
-from weir_server import free_port
+from weir_server import die_with_parent, free_port
 
 READY_SECONDS = 60
 REQUEST_SECONDS = 30
@@ -46,11 +45,6 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 log.retention.ms=-1
 '''
-
-
-def die_with_parent():
-  """For `preexec_fn`: the process is killed when the one that started it is gone."""
-  ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class KafkaBroker:

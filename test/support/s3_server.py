@@ -2,7 +2,6 @@
 
 Needs Go, or the program in .cache/tools (install-storage-server-main.ts). It dies with the process that started it.
 """
-import ctypes
 import os
 import shutil
 import signal
@@ -11,17 +10,13 @@ import subprocess
 import tempfile
 import time
 
-from weir_server import NPM_BIN, REPOSITORY, free_port
+from weir_server import NPM_BIN, REPOSITORY, die_with_parent, free_port
 
 BUCKET = 'bucket'
 ACCESS_KEY = 'user'
 SECRET_KEY = 'password'
 INSTALL_SECONDS = 900
 READY_SECONDS = 30
-
-
-def _die_with_parent():
-  ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class S3Server:
@@ -57,7 +52,7 @@ class S3Server:
     self.process = subprocess.Popen(
         [self._program, '--port', '127.0.0.1:%d' % self.port, 'posix', '--sidecar', self._meta,
          os.path.dirname(self.files)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent,
         env=dict(os.environ, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY))
     deadline = time.monotonic() + READY_SECONDS
     while True:

@@ -4,6 +4,7 @@
 `PrismServer` is the peer of the benchmark. Both end with everything that they started: SIGTERM first, and after a
 grace period SIGKILL to the process group, in which case `ended_cleanly` says so.
 """
+import ctypes
 import json
 import os
 import queue
@@ -36,6 +37,11 @@ def weir_command():
     return override.split()
   node = os.path.join(NPM_BIN, 'node')
   return [node if os.path.exists(node) else 'node', os.path.join(REPOSITORY, 'bin', 'weir.js')]
+
+
+def die_with_parent():
+  """For `preexec_fn`: the process is killed when the one that started it is gone."""
+  ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def free_port():

@@ -10,11 +10,11 @@ import signal
 import subprocess
 import time
 
-from kafka_broker import die_with_parent
-from weir_server import child_environment
+from weir_server import child_environment, die_with_parent
 
 PREFIX = 'weirtest'
 KILL_SECONDS = 10
+NOBODY = '02:00:00:00:00:01'
 
 
 def ip(*words):
@@ -163,6 +163,24 @@ class Machine:
   def unplug(self):
     """From now on nothing of it is heard, not even that its connections have ended."""
     ip('link', 'set', self._cable, 'down')
+
+  def plug_in(self):
+    """After `unplug`."""
+    ip('link', 'set', self._cable, 'up')
+
+  def cut_from(self, other):
+    """From now on the two do not hear each other; all others hear both."""
+    for machine, peer in ((self, other), (other, self)):
+      # Frames for an address that nobody has: as if the cable were cut, and not a word to those who send.
+      ip(*machine.in_namespace(), 'neigh', 'replace', peer.address, 'lladdr', NOBODY, 'nud', 'permanent', 'dev', 'eth0')
+
+  def heal_with(self, other):
+    """After `cut_from`."""
+    for machine, peer in ((self, other), (other, self)):
+      ip(*machine.in_namespace(), 'neigh', 'delete', peer.address, 'dev', 'eth0')
+
+  def in_namespace(self):
+    return '-n', self._network.namespace(self._number)
 
   def lose(self):
     """kill -9 of all its processes, its disk wiped, its address gone. Idempotent."""
