@@ -56,6 +56,7 @@ interface ServeFlags extends WorkerFlags {
   readonly artifactPort: number;
   readonly artifactsDir: string;
   readonly dataDir: string | undefined;
+  readonly recoverFrom: string | undefined;
   readonly workers: number;
   readonly historySize: number;
   readonly stuckAfter: number;
@@ -82,6 +83,7 @@ async function serve(flags: ServeFlags): Promise<void> {
         artifactPort: flags.artifactPort,
         artifactsDirectory: flags.artifactsDir,
         dataDirectory: flags.dataDir ?? (data?.path as string),
+        recoverFrom: flags.recoverFrom,
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
         limits,
@@ -261,6 +263,10 @@ function serveCommand(): Command {
     .option(
       "--data-dir <folder>",
       "jobs' history and checkpoints (default: the user's state folder; temporary with --job-port 0)",
+    )
+    .option(
+      "--recover-from <path>",
+      "go on with the jobs that another server, gone with its disk, has left in this --state_backend_storage_path",
     )
     .option("--workers <count>", "local worker processes", integer(0, 256), Math.max(1, availableParallelism() >> 1))
     .option("--history-size <count>", "finished jobs that are kept", integer(0, 100_000), 10)

@@ -17,6 +17,7 @@ import {
   SupersededError,
 } from "./leader-claim.ts";
 import { decodeManifest, encodeManifest, filesOf, type SnapshotManifest } from "./snapshot-manifest.ts";
+import { submissionLocation } from "./stored-submission.ts";
 import { isRemote, locationIn } from "../storage/checkpoint-storage.ts";
 import { openStorage } from "../storage/open-storage.ts";
 
@@ -158,7 +159,10 @@ export class CheckpointDirectory {
   /** With everything in it, if it is still ours. */
   async remove(): Promise<void> {
     if (await this.#isSuperseded()) return;
-    await openStorage(this.path).removeFolder(this.path);
+    const storage = openStorage(this.path);
+    // First: a folder that is left half deleted must not look like a job that is to begin again.
+    await storage.delete([submissionLocation(this.path)]);
+    await storage.removeFolder(this.path);
   }
 
   #absolute(stored: string): string {

@@ -2,11 +2,16 @@
  * The tasks of one execution attempt as its checkpoints see them: what a manifest says of them, and their names for
  * people. Pure.
  */
+import { createHash } from "node:crypto";
 import type { WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
+import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { PlacedTask, TaskKey } from "./streaming-plan.ts";
+
+type Environments = ExecutionGraph["environments"];
 
 export interface CheckpointAttempt {
   readonly executionAttempt: number;
@@ -23,6 +28,14 @@ export interface AcknowledgedCheckpoint {
   /** By TaskKey, oldest first. */
   readonly files: ReadonlyMap<string, readonly SnapshotFileRef[]>;
   readonly record: CheckpointRecord;
+}
+
+/** Of the plan, lower-case hex. Where its staged files are is no part of what a snapshot fits to. */
+export function fingerprintOf(graph: ExecutionGraph): string {
+  const environments = Object.entries(graph.environments).map(([id, spec]) => [id, { ...spec, dependencies: [] }]);
+  return createHash("sha256")
+    .update(encodeExecutionGraph({ ...graph, environments: Object.fromEntries(environments) as Environments }))
+    .digest("hex");
 }
 
 export function manifestOf(

@@ -248,8 +248,9 @@ export class CheckpointCoordinator {
 
   /** Never rejects. */
   async #write(id: CheckpointId, manifest: SnapshotManifest): Promise<void> {
-    const { directory, log } = this.#init;
+    const { directory, observer, log } = this.#init;
     try {
+      await observer.keepCopy(directory.path);
       crashPoint("before-manifest");
       await directory.write(manifest);
       crashPoint("after-manifest");

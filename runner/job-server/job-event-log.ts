@@ -5,7 +5,8 @@
  * Invariants: at most MAX_MESSAGES messages and `maxTextBytes` of text are kept, the oldest go first, and a
  * subscriber that missed some is told how many; states are always kept. A slow subscriber costs nothing but its place.
  */
-import type { MessageImportance } from "./job-executor.ts";
+import type { StoredEvent } from "../checkpoint/stored-submission.ts";
+import { importanceNumber, type MessageImportance, messageImportance } from "./job-executor.ts";
 import type { JobState } from "./job-state.ts";
 
 interface EventBase {
@@ -75,6 +76,15 @@ export class JobEventLog {
   /** Kept ones with greater sequence numbers, oldest first. */
   after(sequence: number): readonly JobEvent[] {
     return this.#events.slice(this.#indexAfter(sequence));
+  }
+
+  /** All states, and as many of the last messages as have at most `maxTextLength` characters. */
+  tail(maxTextLength: number): readonly JobEvent[] {
+    let length = 0;
+    return this.#events
+      .toReversed()
+      .filter((event) => event.kind === "state" || (length += event.text.length) <= maxTextLength)
+      .reverse();
   }
 
   /** Adds an event. @returns the sequence number below which messages are no longer kept. */
@@ -161,4 +171,19 @@ export class JobEventLog {
     });
     return droppedBelow;
   }
+}
+
+/** As it is written beside a job's checkpoints. */
+export function storedEvent(event: JobEvent): StoredEvent {
+  const { sequence, timeMs } = event;
+  return event.kind === "state"
+    ? { sequence, timeMs, state: event.state }
+    : { sequence, timeMs, importance: importanceNumber(event.importance), text: event.text };
+}
+
+/** The same back again. */
+export function eventOf({ sequence, timeMs, state, importance, text }: StoredEvent): JobEvent {
+  return state === undefined
+    ? { kind: "message", sequence, timeMs, importance: messageImportance(importance ?? 0), text: text ?? "" }
+    : { kind: "state", sequence, timeMs, state: state as JobState };
 }

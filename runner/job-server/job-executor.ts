@@ -103,6 +103,11 @@ export interface JobObserver {
   message(importance: MessageImportance, text: string): void;
   /** The first task runs: STARTING becomes RUNNING. Idempotent. */
   running(): void;
+  /**
+   * Before the job's first checkpoint is complete, and again if it fails: puts beside the checkpoints in `folder` what
+   * another job server needs to go on with the job. @throws WeirError naming the file that cannot be written
+   */
+  keepCopy(folder: string): Promise<void>;
   /** A checkpoint is complete: whatever happens, the job does not go back behind it. */
   checkpointed(): void;
   /** The job's metrics so far, each an encoded MonitoringInfo; replaces what was reported before. */

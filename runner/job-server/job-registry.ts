@@ -5,7 +5,6 @@
  * Invariants: a preparation runs at most once; prepared jobs, and finished ones, are kept up to a number; what a job
  * staged is released when it is over.
  */
-import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
 import { randomId, type Clock } from "../base/clock.ts";
 import { userError, WeirError } from "../base/errors.ts";
 import type { JobId, PreparationId } from "../base/ids.ts";
@@ -18,6 +17,7 @@ import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
 import type { ArtifactStore } from "./artifact-store.ts";
 import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
 import { Job } from "./job.ts";
+import { JobCopy } from "./job-copy.ts";
 import { JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor, JobProgress } from "./job-executor.ts";
 import { NO_METRICS } from "./job-metrics.ts";
@@ -26,12 +26,15 @@ import type { JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { type OptionValues, readOptions } from "./pipeline-options.ts";
 import { resourceHintSentences } from "./resource-hints.ts";
-import { type StoredJobRun, type UnfinishedJob, withFilesAt } from "./take-up-jobs.ts";
+import { decodeOptions, nameOf, slugOf } from "./submitted-names.ts";
+import { storedSubmission } from "./recover-jobs.ts";
+import { stagedChecksums, type StoredJobRun, type UnfinishedJob, withFilesAt } from "./take-up-jobs.ts";
 
 export interface JobRegistryInit {
   readonly store: JobStore;
   readonly executor: JobExecutor;
   readonly staging: ArtifactStaging;
+  readonly artifacts: Pick<ArtifactStore, "pathOf">;
   /** Of the artifact services, HOST:PORT. */
   readonly artifactAddress: string;
   /** Pipeline bytes to plan. @throws WeirError INVALID_ARGUMENT */
@@ -86,8 +89,8 @@ export class JobRegistry {
   }
 
   /** Goes on with jobs that ran when the last server on the store ended; what cannot go on fails and says why. Once. */
-  takeUp(jobs: readonly UnfinishedJob[], artifacts: Pick<ArtifactStore, "pathOf">): void {
-    const { store, limits, clock, log, executor } = this.#init;
+  takeUp(jobs: readonly UnfinishedJob[]): void {
+    const { store, artifacts, limits, clock, log, executor } = this.#init;
     for (const found of jobs) {
       const { summary } = found;
       const { jobId, state } = summary;
@@ -95,6 +98,7 @@ export class JobRegistry {
         summary,
         history: store.events(jobId),
         store,
+        copy: found.kind === "lost" ? undefined : this.#copyOf(jobId, found.run),
         messageBytes: limits.jobMessageBytes,
         clock,
         log,
@@ -208,7 +212,14 @@ export class JobRegistry {
     const jobId = `${slugOf(jobName)}-${randomId()}` as JobId;
     const summary: JobSummary = { jobId, name: jobName, state: "STOPPED", submittedMs: clock.nowMs(), options };
     store.insertJob({ ...summary, pipeline, plan: encodeExecutionGraph(graph), retrievalToken: stagingToken });
-    const job = new Job({ summary, store, messageBytes: limits.jobMessageBytes, clock, log });
+    const job = new Job({
+      summary,
+      store,
+      copy: this.#copyOf(jobId, { graph, settings }),
+      messageBytes: limits.jobMessageBytes,
+      clock,
+      log,
+    });
     for (const sentence of [...values.ineffective(), ...resourceHintSentences(graph.environments)])
       job.message("WARNING", sentence);
     this.#launch(job, {
@@ -221,6 +232,19 @@ export class JobRegistry {
       retrievalToken: stagingToken,
     });
     return jobId;
+  }
+
+  /** Undefined where the checkpoints are on the disk of this server: what is here is there. */
+  #copyOf(jobId: JobId, { graph, settings }: Pick<StoredJobRun, "graph" | "settings">): JobCopy | undefined {
+    if (settings.checkpoints?.storageDirectory === undefined) return undefined;
+    const { store, artifacts, clock, log } = this.#init;
+    return new JobCopy({
+      jobId,
+      submission: () => ({ ...storedSubmission(store, jobId), artifacts: stagedChecksums(graph) }),
+      artifactPath: (sha256) => artifacts.pathOf(sha256),
+      clock,
+      log,
+    });
   }
 
   #launch(job: Job, run: StoredJobRun): void {
@@ -357,24 +381,4 @@ export class JobRegistry {
       `The server keeps the last ${this.#init.historySize} finished jobs.`,
     );
   }
-}
-
-function decodeOptions(bytes: Uint8Array): Readonly<Record<string, unknown>> {
-  try {
-    return Struct.unwrap(Struct.decode(bytes));
-  } catch (cause) {
-    const message = "The pipeline options are not a google.protobuf.Struct.";
-    throw new WeirError({ code: "INVALID_ARGUMENT", domain: "user", message, cause });
-  }
-}
-
-/** Python always submits as "job"; the user's own name is an option there. */
-function nameOf(submitted: string, values: OptionValues): string {
-  const chosen = submitted === "" || submitted === "job" ? values.string("job_name") : submitted;
-  return chosen === undefined || chosen === "" ? "job" : chosen;
-}
-
-/** Safe in file names and on command lines. */
-function slugOf(name: string): string {
-  return name.replace(/[^A-Za-z0-9_-]+/g, "-").slice(0, 40) || "job";
 }

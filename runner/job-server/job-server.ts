@@ -20,6 +20,7 @@ import { jobInspection } from "./job-inspection.ts";
 import { JobRegistry } from "./job-registry.ts";
 import { jobService } from "./job-service.ts";
 import { JobStore } from "./job-store.ts";
+import { recoverJobs } from "./recover-jobs.ts";
 import { keptArtifacts, unfinishedJobs } from "./take-up-jobs.ts";
 
 export interface JobServerInit {
@@ -29,6 +30,8 @@ export interface JobServerInit {
   readonly artifactPort: number;
   readonly artifactsDirectory: string;
   readonly dataDirectory: string;
+  /** Checkpoint storage of a server that is gone for good: its jobs go on here. */
+  readonly recoverFrom?: string | undefined;
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
   readonly limits: ServerLimits;
@@ -81,15 +84,15 @@ export class JobServer {
       await assertPortFree(host, init.jobPort, "--job-port");
       await assertPortFree(host, init.artifactPort, "--artifact-port");
       const store = scope.own(JobStore.open(init.dataDirectory, init.clock.nowMs()));
-      const unfinished = unfinishedJobs(store);
       const artifacts = scope.own(
         await ArtifactStore.open({
           directory: init.artifactsDirectory,
           serverId: store.serverId,
           clean: init.cleanArtifactsPerJob,
-          kept: keptArtifacts(unfinished),
+          kept: keptArtifacts(unfinishedJobs(store)),
         }),
       );
+      if (init.recoverFrom !== undefined) await recoverJobs({ path: init.recoverFrom, store, artifacts, log });
       const staging = new ArtifactStaging(artifacts, log);
       const artifactServer = await GrpcServer.open(
         [staging.served, artifactRetrieval(artifacts)],
@@ -100,8 +103,8 @@ export class JobServer {
       const { executor, services } = init.openExecutor({ leaderEpoch: store.leaderEpoch });
       scope.own(executor);
       const artifactAddress = artifactServer.address;
-      const jobs = JobRegistry.open({ ...init, store, executor, staging, artifactAddress });
-      jobs.takeUp(unfinished, artifacts);
+      const jobs = JobRegistry.open({ ...init, store, executor, staging, artifacts, artifactAddress });
+      jobs.takeUp(unfinishedJobs(store));
       const jobServer = await GrpcServer.open(
         [jobService(jobs, artifactAddress), jobInspection(jobs), ...services],
         host,

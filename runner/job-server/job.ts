@@ -9,8 +9,9 @@ import type { Clock } from "../base/clock.ts";
 import type { JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { JobEventWriter } from "./job-event-writer.ts";
-import { boundedText, type JobEvent, JobEventLog } from "./job-event-log.ts";
+import { boundedText, type JobEvent, JobEventLog, storedEvent } from "./job-event-log.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
+import type { JobCopy } from "./job-copy.ts";
 import { encodeJobMetrics, NO_METRICS } from "./job-metrics.ts";
 import { assertTransition, isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
@@ -20,6 +21,8 @@ export interface JobInit {
   /** What an earlier server stored of a job that goes on. */
   readonly history?: readonly JobEvent[];
   readonly store: JobStore;
+  /** Of a job whose checkpoints are not on the disk of its job server. */
+  readonly copy?: JobCopy | undefined;
   /** Text of its messages that is kept. */
   readonly messageBytes: number;
   readonly clock: Clock;
@@ -28,12 +31,15 @@ export interface JobInit {
 
 /** Checkpoints may follow each other quickly, and metrics are many bytes. */
 const STORE_METRICS_INTERVAL_MS = 1_000;
+/** Of messages in the copy of a job; each copy has all of them. */
+const MAX_COPIED_TEXT_LENGTH = 256 * 1024;
 
 export class Job implements JobObserver {
   readonly jobId: JobId;
   readonly events: JobEventLog;
   readonly #summary: JobSummary;
   readonly #store: JobStore;
+  readonly #copy: JobCopy | undefined;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #finished = Promise.withResolvers<void>();
@@ -49,6 +55,7 @@ export class Job implements JobObserver {
     this.events = new JobEventLog(init.messageBytes, init.history);
     this.#summary = init.summary;
     this.#store = init.store;
+    this.#copy = init.copy;
     this.#clock = init.clock;
     this.#log = init.log.child({ job: init.summary.jobId });
     this.jobId = init.summary.jobId;
@@ -101,6 +108,7 @@ export class Job implements JobObserver {
         message: `Weir failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
       };
     }
+    await this.#copy?.ended();
     this.finish(outcome);
   }
 
@@ -149,8 +157,16 @@ export class Job implements JobObserver {
     if (this.#state === "STARTING") this.#transition("RUNNING");
   }
 
+  keepCopy(folder: string): Promise<void> {
+    return this.#copy?.store(folder) ?? Promise.resolve();
+  }
+
   checkpointed(): void {
     if (isTerminal(this.#state)) return;
+    this.#copy?.tell(() => ({
+      events: this.events.tail(MAX_COPIED_TEXT_LENGTH).map(storedEvent),
+      metrics: this.#metrics,
+    }));
     const nowMs = this.#clock.monotonicMs();
     try {
       if (!this.#isCheckpointed) this.#store.setCheckpointed(this.jobId);

@@ -7,7 +7,6 @@
  *   waiting (for a worker) → restoring (a checkpoint is looked for) → running → restarting (a pause) → waiting …
  * and `ended` is reached from any of them, once.
  */
-import { createHash } from "node:crypto";
 import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
@@ -15,7 +14,7 @@ import type { Log } from "../base/log.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
-import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import { fingerprintOf } from "./checkpoint-attempt.ts";
 import { CheckpointRemovals } from "./checkpoint-removals.ts";
 import { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
@@ -101,7 +100,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     }
     const path = locationIn(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
     const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
-    const graphFingerprint = createHash("sha256").update(encodeExecutionGraph(run.graph)).digest("hex");
+    const graphFingerprint = fingerprintOf(run.graph);
     const stateTables = pipelineFacts(run.graph);
     const onComplete = () => {
       this.#restarts.progressed();

@@ -173,6 +173,10 @@ export class RecordingObserver implements JobObserver {
     this.isRunning = true;
   }
 
+  keepCopy(): Promise<void> {
+    return Promise.resolve();
+  }
+
   checkpointed(): void {
     this.checkpoints++;
   }

@@ -5,7 +5,6 @@
  * A job goes on at most MAX_TAKE_UPS times without a complete checkpoint between, so that one that takes its server
  * down with it does not do so for ever.
  */
-import { Struct } from "../../proto/gen/google/protobuf/struct.ts";
 import { WeirError } from "../base/errors.ts";
 import { decodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
@@ -16,6 +15,7 @@ import { jobSettings } from "./job-settings.ts";
 import { isTerminal } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { readOptions } from "./pipeline-options.ts";
+import { decodeOptions } from "./submitted-names.ts";
 import { fileOf, withPath } from "./staged-file.ts";
 
 /** A job that was running, ready to go on: but for where this server's artifacts are. */
@@ -46,7 +46,7 @@ export function unfinishedJobs(store: JobStore): UnfinishedJob[] {
 function goesOn(store: JobStore, summary: JobSummary): UnfinishedJob {
   const { jobId, name: jobName, options: pipelineOptionsBytes, state } = summary;
   const { retrievalToken, takeUps, checkpointed } = store.storedRun(jobId);
-  const pipelineOptions = Struct.unwrap(Struct.decode(pipelineOptionsBytes));
+  const pipelineOptions = decodeOptions(pipelineOptionsBytes);
   const settings = jobSettings(readOptions(pipelineOptions));
   const graph = decodeExecutionGraph(store.plan(jobId) ?? new Uint8Array());
   const lost = (reason: string): UnfinishedJob => ({ kind: "lost", summary, reason });
@@ -60,16 +60,19 @@ function goesOn(store: JobStore, summary: JobSummary): UnfinishedJob {
   return { kind: "goes-on", summary, run };
 }
 
+/** The checksums of all files that the plan's environments depend on. */
+export function stagedChecksums(graph: ExecutionGraph): readonly string[] {
+  const artifacts = [...dependencySets(graph.environments).values()].flat();
+  return [...new Set(artifacts.flatMap((artifact) => fileOf(artifact)?.sha256 ?? []))];
+}
+
 /** sha256 → retrieval tokens of the jobs whose environments depend on the file. */
 export function keptArtifacts(jobs: readonly UnfinishedJob[]): ReadonlyMap<string, ReadonlySet<string>> {
   const owners = new Map<string, Set<string>>();
   for (const job of jobs) {
     if (job.kind === "lost") continue;
-    for (const artifact of [...dependencySets(job.run.graph.environments).values()].flat()) {
-      const sha256 = fileOf(artifact)?.sha256;
-      if (sha256 === undefined) continue;
+    for (const sha256 of stagedChecksums(job.run.graph))
       owners.set(sha256, (owners.get(sha256) ?? new Set()).add(job.run.retrievalToken));
-    }
   }
   return owners;
 }

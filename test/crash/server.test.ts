@@ -8,6 +8,7 @@ const CASES = {
   early: "a job that had no complete checkpoint begins again under the next job server",
   external: "a worker pool that comes back later than the job server is waited for",
   remote: "workers that were started apart join the next job server, and the job goes on on them",
+  machine: "when a machine is lost with its disk the job goes on elsewhere with the checkpoint storage alone",
   loopback: "a job whose user code ran in its client fails when both are gone, and says why",
   batch: "a job that runs stage by stage begins again under the next job server",
 };

@@ -7,6 +7,7 @@ counted once, and the message stream tells one history. Cases:
   workers   kill -9 of the job server and of its workers at once; harnesses are left alone
   early     kill -9 of the job server before the first checkpoint: the job begins again
   external  kill -9 of the job server and of the worker pool, which comes back later than the job server
+  machine   kill -9 of everything, and the disk is wiped: another job server goes on with the checkpoints in S3 alone
   loopback  kill -9 of the job server and of the client that ran the harness: the job fails, and says why
   remote    kill -9 of the job server, whose workers were started apart from it: they join the next one
   batch     kill -9 of the job server of a job that runs stage by stage: it begins again
@@ -27,7 +28,8 @@ import recovery_counts  # noqa: E402
 import slow_word_count  # noqa: E402
 from client_process import process_environment  # noqa: E402
 from job_client import JobWatcher  # noqa: E402
-from recovery_cases import NUMBER_COUNT, NUMBERS_BETWEEN_HARMS, Run, alive, check  # noqa: E402
+from recovery_cases import NUMBER_COUNT, NUMBERS_BETWEEN_HARMS, Run, alive, check, id_of  # noqa: E402
+from s3_server import S3Server  # noqa: E402
 from weir_server import VENV_PYTHON, WeirServer, child_environment, free_port, weir_command  # noqa: E402
 
 
@@ -44,6 +46,12 @@ class SubmittedRun(Run):
     self.watcher = None
     self.pool = None
     self.processes = []
+    self.store = None
+
+  def checkpoints(self):
+    if self.store is None:
+      return super().checkpoints()
+    return sorted(glob.glob(os.path.join(self.store.files, 'checkpoints', '*', 'checkpoint-*.json')), key=id_of)
 
   def submit(self, environment, interval_ms=200, module=recovery_counts, count=(NUMBER_COUNT,)):
     """The client stays only where it runs the harness."""
@@ -75,6 +83,8 @@ class SubmittedRun(Run):
     for process in self.processes:
       process.wait(30)
     self.server.stop()
+    if self.store is not None:
+      self.store.close()
 
   def output(self):
     return '\n'.join(self.watcher.texts)
@@ -206,6 +216,31 @@ def remote(run):
   assert [process.poll() for process in run.processes] == [None, None], 'a worker has ended'
 
 
+def machine(run):
+  run.server.stop()
+  run.store = S3Server()
+  log_path = os.environ.get('CRASH_LOG')
+  run.server = WeirServer(workers=2, log_path=log_path, environment=run.store.environment)
+  run.submit(process_environment(run.directory, HERE) + ['--state_backend_storage_path=' + run.store.root])
+  run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+  run.wait_for_checkpoints(2)
+  before = list(run.watcher.events)
+  run.server.kill(with_children=True)
+  for harness in run.harnesses():
+    os.kill(harness, signal.SIGKILL)
+  run.watcher.close()
+  shutil.rmtree(run.server.directory)
+  run.server = WeirServer(workers=2, log_path=log_path, environment=run.store.environment,
+                          arguments=['--recover-from', run.store.root])
+  run.watcher = JobWatcher(run.server.endpoint, run.job_id)
+  run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
+  assert [name for name, text in before if text is None] == run.watcher.states, run.watcher.states
+  run.wait_for_checkpoints(1)
+  finish(run)
+  left = [name for _, _, names in os.walk(os.path.join(run.store.files, 'checkpoints')) for name in names]
+  assert left == [], 'left in the store: %r' % left
+
+
 def loopback(run):
   run.submit(['--environment_type=LOOPBACK'])
   run.wait_for_checkpoints(2)
@@ -230,7 +265,7 @@ def batch(run):
   assert sorted(found) == kill_midway.counts_by_hand(), found
 
 
-CASES = {each.__name__: each for each in (alone, workers, early, external, remote, loopback, batch)}
+CASES = {each.__name__: each for each in (alone, workers, early, external, remote, machine, loopback, batch)}
 
 
 def main(case):

@@ -141,6 +141,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
         tell(`${importance} ${text}`);
       },
       running: () => undefined,
+      keepCopy: () => Promise.resolve(),
       checkpointed: () => undefined,
       metrics: () => undefined,
     },

@@ -59,7 +59,12 @@ interface Fixture {
   readonly directory: string;
 }
 
-export async function openServer(t: ExecutionContext, directory = newDirectory(t), jobPort = 0): Promise<Fixture> {
+export async function openServer(
+  t: ExecutionContext,
+  directory = newDirectory(t),
+  jobPort = 0,
+  recoverFrom?: string,
+): Promise<Fixture> {
   const executor = new ScriptedExecutor();
   const server = await JobServer.open({
     host: "localhost",
@@ -67,6 +72,7 @@ export async function openServer(t: ExecutionContext, directory = newDirectory(t
     artifactPort: 0,
     artifactsDirectory: join(directory, "artifacts"),
     dataDirectory: join(directory, "data"),
+    recoverFrom,
     historySize: 3,
     cleanArtifactsPerJob: true,
     limits: serverLimits(),
