@@ -49,7 +49,7 @@ def still(run, chance):
   pid = signal_one(chance, workers_of(run.server.pid), signal.SIGSTOP)
   if pid is not None:
     time.sleep(chance.uniform(0, MAX_STILL_SECONDS))
-    os.kill(pid, signal.SIGCONT)
+    signal_one(chance, [pid], signal.SIGCONT)
   return pid
 
 
