@@ -23,6 +23,8 @@ from weir_server import WeirServer  # noqa: E402
 
 MAX_PAUSE_SECONDS = 3
 MAX_STILL_SECONDS = 2
+# Without a complete checkpoint in between.
+MAX_TAKEN_UP = 3
 
 
 def signal_one(chance, pids, number):
@@ -54,14 +56,21 @@ def still(run, chance):
 
 
 def server(run, _chance):
-  pid = run.server.pid
-  run.replace_server()
-  return pid
+  return replace_server(run, with_workers=False)
 
 
 def server_and_workers(run, _chance):
+  return replace_server(run, with_workers=True)
+
+
+def replace_server(run, with_workers):
+  # A job that comes to no checkpoint under one job server after the other is given up, and rightly so.
+  if run.taken_up == MAX_TAKEN_UP:
+    run.wait_for_checkpoints(1)
+    run.taken_up = 0
   pid = run.server.pid
-  run.replace_server(with_workers=True)
+  run.replace_server(with_workers=with_workers)
+  run.taken_up += 1
   return pid
 
 
@@ -73,6 +82,7 @@ def main(seed, harm_count):
   chance = random.Random(seed)
   directory = tempfile.mkdtemp(prefix='weir-crash-')
   run = SubmittedRun(WeirServer(workers=2, log_path=os.environ.get('CRASH_LOG')), directory)
+  run.taken_up = 0
   hits = 0
   try:
     # Harms come faster than the job gets on: this is not about when it gives up.
