@@ -9,6 +9,7 @@ const CASES = {
   external: "a worker pool that comes back later than the job server is waited for",
   remote: "workers that were started apart join the next job server, and the job goes on on them",
   machine: "when a machine is lost with its disk the job goes on elsewhere with the checkpoint storage alone",
+  fenced: "a job server that has lost its job to another one completes no checkpoint of it, and says so",
   loopback: "a job whose user code ran in its client fails when both are gone, and says why",
   batch: "a job that runs stage by stage begins again under the next job server",
 };

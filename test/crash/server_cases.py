@@ -8,6 +8,7 @@ counted once, and the message stream tells one history. Cases:
   early     kill -9 of the job server before the first checkpoint: the job begins again
   external  kill -9 of the job server and of the worker pool, which comes back later than the job server
   machine   kill -9 of everything, and the disk is wiped: another job server goes on with the checkpoints in S3 alone
+  fenced    another job server takes the job from one that is alive, which completes no checkpoint of it any more
   loopback  kill -9 of the job server and of the client that ran the harness: the job fails, and says why
   remote    kill -9 of the job server, whose workers were started apart from it: they join the next one
   batch     kill -9 of the job server of a job that runs stage by stage: it begins again
@@ -241,6 +242,28 @@ def machine(run):
   assert left == [], 'left in the store: %r' % left
 
 
+def fenced(run):
+  storage = os.path.join(run.directory, 'storage')
+  run.submit(process_environment(run.directory, HERE) + ['--state_backend_storage_path=' + storage])
+  run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+  run.checkpoints = lambda: sorted(glob.glob(os.path.join(storage, '*', 'checkpoint-*.json')), key=id_of)
+  run.wait_for_checkpoints(2)
+  with WeirServer(workers=2, arguments=['--recover-from', storage]) as newer:
+    with JobWatcher(newer.endpoint, run.job_id) as watcher:
+      older, run.server = run.server, newer
+      older_watcher, run.watcher = run.watcher, watcher
+      try:
+        run.wait_for('the end on the older job server', lambda: older_watcher.state() == 'FAILED')
+        older_watcher.close()
+        assert 'Another job server has taken the job up' in older_watcher.texts[-1], older_watcher.texts[-1]
+        run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
+        run.wait_for_checkpoints(2)
+        finish(run)
+        assert os.listdir(storage) == [], 'left in the storage: %r' % os.listdir(storage)
+      finally:
+        run.server, run.watcher = older, older_watcher
+
+
 def loopback(run):
   run.submit(['--environment_type=LOOPBACK'])
   run.wait_for_checkpoints(2)
@@ -265,7 +288,7 @@ def batch(run):
   assert sorted(found) == kill_midway.counts_by_hand(), found
 
 
-CASES = {each.__name__: each for each in (alone, workers, early, external, remote, machine, loopback, batch)}
+CASES = {each.__name__: each for each in (alone, workers, early, external, remote, machine, fenced, loopback, batch)}
 
 
 def main(case):
