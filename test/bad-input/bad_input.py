@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 
 import apache_beam as beam
 import grpc
@@ -20,7 +19,6 @@ from apache_beam.testing.util import assert_that
 from apache_beam.testing.util import equal_to
 from google.protobuf import struct_pb2
 
-FAST_SECONDS = 20
 CLEAR = (
     grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.ALREADY_EXISTS)
@@ -36,7 +34,6 @@ def options(endpoint, environment=('--environment_type=LOOPBACK', )):
 
 def refusal(call, *codes, mentions=()):
   """The details of the RPC error that `call` must end with."""
-  started = time.monotonic()
   try:
     answer = call()
   except grpc.RpcError as error:
@@ -44,21 +41,16 @@ def refusal(call, *codes, mentions=()):
     for text in mentions:
       assert text in error.details(), '%r is not in the message: %s' % (text, error.details())
     assert len(error.details()) > 10, 'the message says nothing: %r' % error.details()
-    seconds = time.monotonic() - started
-    assert seconds < FAST_SECONDS, 'the answer took %.1f s' % seconds
     return error.details()
   raise AssertionError('it was accepted: %r' % answer)
 
 
 def failure(pipeline_options, build):
-  """The text of the RuntimeError that a pipeline must end with, fast."""
-  started = time.monotonic()
+  """The text of the RuntimeError that a pipeline must end with."""
   try:
     with beam.Pipeline(options=pipeline_options) as pipeline:
       build(pipeline)
   except (RuntimeError, grpc.RpcError) as error:
-    seconds = time.monotonic() - started
-    assert seconds < FAST_SECONDS, 'it failed only after %.1f s: %s' % (seconds, error)
     return str(error)
   raise AssertionError('the job did not fail')
 
