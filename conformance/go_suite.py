@@ -1,4 +1,4 @@
-"""Runs the integration tests of Beam's Go SDK, as its module has them, and returns records as run_suite does.
+"""Runs the integration and regression tests of Beam's Go SDK, as its module has them, and returns records as run_suite does.
 
 The tests are compiled once, from the module at MODULE_VERSION, into the working directory. Each test is a process of
 its own, so that one that hangs or panics costs nothing but itself. `-runner=universal` is the one name for which the
@@ -11,7 +11,8 @@ import time
 
 MODULE = 'github.com/apache/beam/sdks/v2'
 MODULE_VERSION = 'v2.77.0'
-TESTS = MODULE + '/go/test/integration'
+# Without those that need services, or Beam's Java expansion services.
+PACKAGES = ('integration/primitives', 'integration/synthetic', 'integration/wordcount', 'regression')
 BUILD_SECONDS = 1800
 
 
@@ -24,11 +25,12 @@ def build(cache):
     with open(go_mod, 'w', encoding='utf-8') as module:
       module.write('module conformance\n\nrequire %s %s\n' % (MODULE, MODULE_VERSION))
   binaries = {}
-  for package in ('primitives', 'synthetic', 'wordcount'):
+  for path in PACKAGES:
+    package = os.path.basename(path)
     binaries[package] = os.path.join(directory, package + '.test')
     if not os.path.exists(binaries[package]):
       subprocess.run(
-          ['go', 'test', '-c', '-mod=mod', '-o', binaries[package], '%s/%s' % (TESTS, package)], cwd=directory,
+          ['go', 'test', '-c', '-mod=mod', '-o', binaries[package], '%s/go/test/%s' % (MODULE, path)], cwd=directory,
           check=True, timeout=BUILD_SECONDS)
   return binaries
 

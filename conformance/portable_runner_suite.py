@@ -1,7 +1,7 @@
 """Beam's FnApiRunnerTest family through its PortableRunnerTest, at the endpoint of the plugin's settings.
 
-Nothing of Beam's tests is changed: only where the jobs go, and that tests of what Beam's portable runners lack (drain,
-TestStream) are run as they are where a runner has it. The class names matter, since Beam skips some tests by the name
+Nothing of Beam's tests is changed: only where the jobs go, and that tests which Beam skips for what its own runners lack
+(drain, TestStream) or where its own are flaky are run as they are. The class names matter, since Beam skips some tests by the name
 of the class: these have names of their own, so only Beam's general skips apply.
 """
 import weir_plugin
@@ -37,9 +37,21 @@ class WeirRunnerTest(portable_runner_test.PortableRunnerTest):
   def test_draining_sdf_with_sdf_initiated_checkpointing(self):
     fn_runner_test.FnApiRunnerTest.test_draining_sdf_with_sdf_initiated_checkpointing(self)
 
+  # Under the decorators that skip them.
   def test_teststream_pardo_timers(self):
-    # Under the decorator that skips it.
     fn_runner_test.FnApiRunnerTest.test_teststream_pardo_timers.__wrapped__(self)
+
+  def test_batch_pardo_trigger_flush(self):
+    fn_runner_test.FnApiRunnerTest.test_batch_pardo_trigger_flush.__wrapped__(self)
+
+  def test_pardo_large_input(self):
+    fn_runner_test.FnApiRunnerTest.test_pardo_large_input.__wrapped__(self)
+
+  def test_pardo_side_input_sparse_dependencies(self):
+    fn_runner_test.FnApiRunnerTest.test_pardo_side_input_sparse_dependencies.__wrapped__(self)
+
+  def test_large_elements(self):
+    fn_runner_test.FnApiRunnerTest.test_large_elements.__wrapped__(self)
 
 
 class WeirRunnerPreOptimizedTest(WeirRunnerTest):

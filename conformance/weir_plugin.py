@@ -4,6 +4,7 @@ It does what Beam's conftest (absent from the wheel) and its per-runner subclass
 - adds `--test-pipeline-options`;
 - a Pipeline that would take an in-process runner takes PortableRunner at the endpoint instead;
 - counts the jobs that a test submits: a test that never reaches the runner proves nothing about it;
+- with `kills` in the settings, has workers or harnesses killed while the jobs run (process_killer.py);
 - cancels what a test left running, so that it does not weigh on the next one;
 - writes one JSON line when a test starts and one when it has ended, so that a killed child loses nothing.
 
@@ -33,6 +34,8 @@ IN_PROCESS_RUNNERS = frozenset([
 ])
 
 _handles = []
+_killers = []
+_running_test = []
 
 
 def point_at_endpoint(options):
@@ -91,10 +94,20 @@ def _count_jobs():
   def run(self, preparation_id):
     result = original_run(self, preparation_id)
     _handles.append((self.job_service, result[0]))
+    _kill_processes_of(result[0])
     return result
 
   portable_runner.JobServiceHandle.prepare = prepare
   portable_runner.JobServiceHandle.run = run
+
+
+def _kill_processes_of(job_id):
+  kills = SETTINGS.get('kills')
+  if kills:
+    # Not by harnesses, which import this module too.
+    from process_killer import ProcessKiller
+    seed = '%s %s %d' % (kills['seed'], _running_test[-1], len(_killers))
+    _killers.append(ProcessKiller(SETTINGS['endpoint'], job_id, kills, seed))
 
 
 TERMINAL_STATES = (
@@ -168,12 +181,15 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item, nextitem):
-  del _handles[:]
+  del _handles[:], _killers[:]
+  _running_test[:] = [test_id(item)]
   item.weir_reports = []
   started = time.monotonic()
   _write({'event': 'start', 'test': test_id(item)})
   yield
   jobs = sum(1 for _, job_id in _handles if job_id is None)
+  for killer in _killers:
+    killer.close()
   _cancel_left_over()
   outcome, message, detail = 'passed', '', ''
   for report in item.weir_reports:
@@ -188,7 +204,8 @@ def pytest_runtest_protocol(item, nextitem):
         message = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
   _write({
       'event': 'end', 'test': test_id(item), 'outcome': outcome, 'message': message[:2000], 'detail': detail[-20000:],
-      'jobs': jobs, 'seconds': round(time.monotonic() - started, 3),
+      'jobs': jobs, 'kills': [hit for killer in _killers for hit in killer.hits],
+      'jobs_hit': sum(1 for killer in _killers if killer.hits), 'seconds': round(time.monotonic() - started, 3),
       'marked': item.get_closest_marker('it_validatesrunner') is not None
   })
 

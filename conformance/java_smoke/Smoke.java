@@ -36,6 +36,7 @@ import org.apache.beam.sdk.transforms.View;
 import org.apache.beam.sdk.transforms.windowing.AfterPane;
 import org.apache.beam.sdk.transforms.windowing.AfterWatermark;
 import org.apache.beam.sdk.transforms.windowing.FixedWindows;
+import org.apache.beam.sdk.transforms.windowing.Repeatedly;
 import org.apache.beam.sdk.transforms.windowing.Sessions;
 import org.apache.beam.sdk.transforms.windowing.Window;
 import org.apache.beam.sdk.io.GenerateSequence;
@@ -64,6 +65,8 @@ public class Smoke {
     PIPELINES.put("on_window_expiration", Smoke::onWindowExpiration);
     PIPELINES.put("map_state", Smoke::mapState);
     PIPELINES.put("test_stream_early_panes", Smoke::testStreamEarlyPanes);
+    PIPELINES.put("empty_on_time_panes", Smoke::emptyOnTimePanes);
+    PIPELINES.put("test_stream_relative_timer", Smoke::testStreamRelativeTimer);
     PIPELINES.put("rate_limited_source", Smoke::rateLimitedSource);
   }
 
@@ -208,6 +211,62 @@ public class Smoke {
                           return sum;
                         }));
     PAssert.that(sums).containsInAnyOrder(3, 4);
+  }
+
+  /** As in ReduceFnRunner: a window that has fired early only has an on-time pane, empty or not, unless it is asked not to. */
+  static void emptyOnTimePanes(Pipeline p) {
+    PCollection<KV<String, Integer>> elements = p.apply(Create.of(KV.of("k", 1), KV.of("k", 2)));
+    Window<KV<String, Integer>> repeated =
+        Window.<KV<String, Integer>>into(FixedWindows.of(Duration.standardDays(1)))
+            .triggering(Repeatedly.forever(AfterPane.elementCountAtLeast(1)))
+            .withAllowedLateness(Duration.ZERO)
+            .discardingFiredPanes();
+    PAssert.that(paneSizes("always", elements, repeated)).containsInAnyOrder(1, 1, 0);
+    PAssert.that(paneSizes("if not empty", elements, repeated.withOnTimeBehavior(Window.OnTimeBehavior.FIRE_IF_NON_EMPTY)))
+        .containsInAnyOrder(1, 1);
+  }
+
+  private static PCollection<Integer> paneSizes(
+      String name, PCollection<KV<String, Integer>> elements, Window<KV<String, Integer>> window) {
+    return elements
+        .apply("Window " + name, window)
+        .apply("Group " + name, GroupByKey.create())
+        .apply(
+            "Size " + name,
+            MapElements.into(TypeDescriptors.integers())
+                .via(
+                    group -> {
+                      int size = 0;
+                      for (int ignored : group.getValue()) size++;
+                      return size;
+                    }));
+  }
+
+  static class Delaying extends DoFn<KV<String, Integer>, String> {
+    @TimerId("later")
+    private final TimerSpec later = TimerSpecs.timer(TimeDomain.PROCESSING_TIME);
+
+    @ProcessElement
+    public void process(
+        @Element KV<String, Integer> element, @TimerId("later") Timer later, OutputReceiver<String> out) {
+      out.output("element " + element.getValue());
+      if (element.getValue() == 1) later.offset(Duration.standardMinutes(10)).setRelative();
+    }
+
+    @OnTimer("later")
+    public void onLater(OutputReceiver<String> out) {
+      out.output("timer");
+    }
+  }
+
+  /** The harness computes the time from its machine's clock; the TestStream's moves by events. */
+  static void testStreamRelativeTimer(Pipeline p) {
+    TestStream<KV<String, Integer>> stream =
+        TestStream.create(KvCoder.of(StringUtf8Coder.of(), VarIntCoder.of()))
+            .addElements(KV.of("k", 1))
+            .advanceProcessingTime(Duration.standardMinutes(11))
+            .advanceWatermarkToInfinity();
+    PAssert.that(p.apply(stream).apply(ParDo.of(new Delaying()))).containsInAnyOrder("element 1", "timer");
   }
 
   static void rateLimitedSource(Pipeline p) {
