@@ -4,6 +4,9 @@ Prints, and writes to .cache/bench/ as JSON and Markdown, for each case and peer
 (median, min-max), CPU seconds of the runner's process tree and the same per million elements, the peak resident size
 of that tree, and the CPU seconds of the client with its SDK harness, which are the floor. Every measurement has a
 runner of its own, freshly started, after one small job.
+
+The cases about checkpoints and recovery (checkpoint_cases.py) are measured on Weir with several settings in turn, and
+on Beam's Flink job server where FLINK_JARS has its class path. `--cases checkpoints` and `--cases pipelines` are all of a kind.
 """
 import argparse
 import json
@@ -16,6 +19,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'support'))
+from checkpoint_cases import CHECKPOINT_CASES, checkpoint_rows, checkpoint_table  # noqa: E402
+from flink_server import missing_flink  # noqa: E402
 from process_tree import PeakMemory, cpu_seconds  # noqa: E402
 from sizes import CASES  # noqa: E402
 from weir_server import REPOSITORY, VENV_PYTHON, PrismServer, WeirServer, child_environment  # noqa: E402
@@ -101,7 +106,7 @@ def cell(measure_of, digits):
       digits, measure_of['median'], digits, measure_of['min'], digits, measure_of['max'])
 
 
-def table(rows, problems):
+def table(rows):
   lines = [
       '| case | size | runner | wall s | runner CPU s | CPU s / million | peak MB | SDK CPU s (floor) |',
       '| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |'
@@ -121,31 +126,16 @@ def table(rows, problems):
         prism = both['prism'][name]['median']
         ratios.append('%.2f' % (both['weir'][name]['median'] / prism) if prism else '-')
       lines.append('| | | **weir / prism** | **%s** | **%s** | | **%s** | |' % tuple(ratios))
-  return '\n'.join(lines + [''] + ['- %s' % problem for problem in problems]) + '\n'
+  return '\n'.join(lines) + '\n'
 
 
-def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--cases', default=','.join(CASES))
-  parser.add_argument('--peers', default='weir,prism')
-  parser.add_argument('--runs', type=int, default=5)
-  parser.add_argument('--scale', type=float, default=1.0, help='multiplies every size but that of the tiny job')
-  parser.add_argument('--size', action='append', default=[], metavar='CASE=N')
-  parser.add_argument('--workers', type=int, default=1, help='workers of Weir')
-  parser.add_argument('--weir-arguments', default='', help='more arguments of weir serve')
-  parser.add_argument('--timeout', type=float, default=600, help='seconds for one job')
-  parser.add_argument('--out', default=os.path.join(REPOSITORY, '.cache', 'bench'))
-  arguments = parser.parse_args()
-  os.makedirs(arguments.out, exist_ok=True)
-  cases, peers, problems, prism = arguments.cases.split(','), arguments.peers.split(','), [], None
-  unknown = set(cases) - set(CASES) | set(peers) - {'weir', 'prism'}
-  if unknown:
-    parser.error('unknown: ' + ', '.join(sorted(unknown)))
-  if 'prism' in peers:
-    prism, why = prism_binary(os.path.join(REPOSITORY, '.cache'))
-    if not prism:
-      peers.remove('prism')
-      problems.append('Prism was not measured: ' + why)
+def named_cases(text):
+  kinds = {'pipelines': list(CASES), 'checkpoints': list(CHECKPOINT_CASES)}
+  return [case for name in text.split(',') for case in kinds.get(name, [name])]
+
+
+def pipeline_rows(cases, peers, prism, arguments, problems):
+  peers = [peer for peer in peers if peer != 'flink']
   sizes = {case: CASES[case][0] if case == 'tiny' else int(CASES[case][0] * arguments.scale) for case in cases}
   sizes.update((case, int(size)) for case, size in (text.split('=') for text in arguments.size))
   rows = []
@@ -167,13 +157,50 @@ def main():
         print('  %-16s %-6s %d/%d  wall %6.2f s  runner CPU %6.2f s  peak %5.0f MB  SDK CPU %6.2f s' % (
             case, peer, number + 1, arguments.runs, *(measured[name] for name in MEASURES)), flush=True)
     rows += [row(case, peer, sizes[case], runs[peer]) for peer in peers if runs[peer]]
-  text = table(rows, problems)
+  return rows
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--cases', default='pipelines,checkpoints', help='names, separated by commas; pipelines: %s; '
+                      'checkpoints: %s' % (', '.join(CASES), ', '.join(CHECKPOINT_CASES)))
+  parser.add_argument('--peers', default='weir,prism,flink')
+  parser.add_argument('--runs', type=int, default=5)
+  parser.add_argument('--scale', type=float, default=1.0, help='multiplies every size but that of the tiny job')
+  parser.add_argument('--size', action='append', default=[], metavar='CASE=N')
+  parser.add_argument('--workers', type=int, default=1, help='workers of Weir')
+  parser.add_argument('--weir-arguments', default='', help='more arguments of weir serve')
+  parser.add_argument('--timeout', type=float, default=600, help='seconds for one job')
+  parser.add_argument('--out', default=os.path.join(REPOSITORY, '.cache', 'bench'))
+  arguments = parser.parse_args()
+  os.makedirs(arguments.out, exist_ok=True)
+  cases, peers, problems, prism = named_cases(arguments.cases), arguments.peers.split(','), [], None
+  unknown = set(cases) - set(CASES) - set(CHECKPOINT_CASES) | set(peers) - {'weir', 'prism', 'flink'}
+  if unknown:
+    parser.error('unknown: ' + ', '.join(sorted(unknown)))
+  if 'prism' in peers and set(cases) & set(CASES):
+    prism, why = prism_binary(os.path.join(REPOSITORY, '.cache'))
+    if not prism:
+      peers.remove('prism')
+      problems.append('Prism was not measured: ' + why)
+  if 'flink' in peers and set(cases) & set(CHECKPOINT_CASES):
+    why = missing_flink()
+    if why:
+      peers.remove('flink')
+      problems.append('Flink was not measured: ' + why)
+      print(problems[-1], flush=True)
+  rows = pipeline_rows([case for case in cases if case in CASES], peers, prism, arguments, problems)
+  checkpoints = checkpoint_rows(
+      [case for case in cases if case in CHECKPOINT_CASES], peers, arguments.runs, arguments.scale, problems)
+  text = '\n'.join(part for part in (
+      table(rows) if rows else '', checkpoint_table(checkpoints) if checkpoints else '',
+      '\n'.join('- %s' % problem for problem in problems)) if part) + '\n'
   with open(os.path.join(arguments.out, 'bench.json'), 'w', encoding='utf-8') as target:
-    json.dump({'rows': rows, 'problems': problems, 'cpus': os.cpu_count()}, target, indent=2)
+    json.dump({'rows': rows, 'checkpoints': checkpoints, 'problems': problems, 'cpus': os.cpu_count()}, target, indent=2)
   with open(os.path.join(arguments.out, 'bench.md'), 'w', encoding='utf-8') as target:
     target.write(text)
   print('\n' + text)
-  return 1 if not rows else 0
+  return 1 if not rows and not checkpoints else 0
 
 
 if __name__ == '__main__':

@@ -8,11 +8,10 @@ client are another process). Exit code 1 if the count is wrong or the limit was 
 import argparse
 import os
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'support'))
-from process_tree import PeakMemory, cpu_seconds  # noqa: E402
+from measured_run import MeasuredRun  # noqa: E402
 from weir_server import WeirServer  # noqa: E402
 
 ELEMENT_BYTES = 1000
@@ -28,30 +27,16 @@ def main():
   arguments = parser.parse_args()
   import apache_beam as beam
   import cases
-  from apache_beam.metrics import MetricsFilter
   size = int(arguments.gigabytes * 1e9 / ELEMENT_BYTES)
   with WeirServer(workers=arguments.workers, arguments=['--worker-memory-mb', str(arguments.worker_memory_mb)]) as server:
     pipeline = beam.Pipeline(options=cases.options_for(server.endpoint))
     _ = (
         cases.generated(pipeline, size, arguments.keys, ELEMENT_BYTES - 10) | beam.GroupByKey()
         | beam.ParDo(cases.Count(cases._values)))
-    with PeakMemory(server.pid) as memory:
-      started = time.monotonic()
-      result = pipeline.run()
-      result.wait_until_finish()
-      seconds = time.monotonic() - started
-    counters = result.metrics().query(MetricsFilter().with_name('elements'))['counters']
-    counted = sum(counter.result or 0 for counter in counters)
-    peak_mb = memory.peak_bytes / 2**20
-    print('%.1f GB, %d elements, %d keys, --worker-memory-mb %d: %.1f s, runner CPU %.1f s, peak %.0f MB' % (
-        arguments.gigabytes, size, arguments.keys, arguments.worker_memory_mb, seconds, cpu_seconds(server.pid), peak_mb))
-  if counted != size:
-    print('WRONG: %d of %d elements came out' % (counted, size))
-    return 1
-  if peak_mb > arguments.limit_mb:
-    print('TOO MUCH: the limit is %d MB' % arguments.limit_mb)
-    return 1
-  return 0
+    run = MeasuredRun(server, pipeline)
+  print('%.1f GB, %d elements, %d keys, --worker-memory-mb %d: %s' % (
+      arguments.gigabytes, size, arguments.keys, arguments.worker_memory_mb, run))
+  return run.exit_code(size, arguments.limit_mb)
 
 
 if __name__ == '__main__':

@@ -71,7 +71,8 @@ const table = await GroupByKeyTable.open({
   },
   stateBacked: true,
   memoryBudgetBytes: budgetMib * MIB,
-  stateBackedIterableBytes: 4 * MIB,
+  stateBackedIterableBytes: 48 * 1024,
+  pageBytes: MIB,
   chunkBytes: MIB,
   spillDirectory,
 });
