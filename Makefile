@@ -8,7 +8,7 @@ PYTHON ?= python3
 CONFORMANCE_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: help build demo test lint conformance conformance-all bench simulate chaos proto clean
+.PHONY: help build demo test lint conformance conformance-all conformance-kills conformance-sdks bench simulate simulate-mutants chaos proto clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -41,14 +41,24 @@ conformance: build .venv/.stamp ## Beam's own suites, the cells that CI runs
 
 conformance-all: build .venv/.stamp ## every suite in every environment; writes conformance/SCOREBOARD.md
 	python conformance/run.py --plan all $(CONFORMANCE_FLAGS)
+	$(MAKE) conformance-kills
 
-bench: build .venv/.stamp ## Weir and Prism on the same pipelines
+conformance-kills: build .venv/.stamp ## Beam's suites while workers are killed; writes conformance/SCOREBOARD-KILLS.md
+	python conformance/run.py --plan kills $(CONFORMANCE_FLAGS)
+
+conformance-sdks: build .venv/.stamp ## Beam's Go, Java and TypeScript SDKs; writes conformance/SCOREBOARD-SDKS.md
+	python conformance/run.py --plan sdks $(CONFORMANCE_FLAGS)
+
+bench: build .venv/.stamp ## pipelines on Weir and Prism; checkpoints and recovery on Weir and, with FLINK_JARS, Flink
 	python test/bench/bench.py $(BENCH_FLAGS)
 
 simulate: node_modules/.stamp ## schedules of the simulation with crashes: SEED=1 SCHEDULES=200 VERBOSE=0
 	@SEED=$(SEED) SCHEDULES=$(SCHEDULES) VERBOSE=$(VERBOSE) node test/simulation/simulate-main.ts
 
-chaos: build .venv/.stamp ## Kafka to Kafka on ten workers, of which some are lost: SEEDS=1 SEED= MODE=machines|harness KILL_SECONDS=120 LOGS=
+simulate-mutants: node_modules/.stamp ## is the simulation any good: it must find each of some bad changes: SEED=1 SCHEDULES=200 MUTANT=
+	@SEED=$(SEED) SCHEDULES=$(SCHEDULES) MUTANT="$(MUTANT)" node test/simulation/mutants-main.ts
+
+chaos: build .venv/.stamp ## Kafka to Kafka on ten workers, and what is killed: SEEDS=1 SEED= MODE=machines|harness|server|everything KILL_SECONDS=120 LOGS=
 	@node test/chaos/chaos-main.ts
 
 proto: node_modules/.stamp ## regenerate proto/gen

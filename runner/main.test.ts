@@ -48,7 +48,7 @@ function newDirectory(t: ExecutionContext): string {
 }
 
 function serve(t: ExecutionContext, directory: string, ...args: string[]): Weir {
-  const ports = ["--job-port", "0", "--artifact-port", "0", "--workers", "0"];
+  const ports = ["--job-port", "0", "--artifact-port", "0", "--expansion-port", "-1", "--workers", "0"];
   const folders = ["--artifacts-dir", join(directory, "artifacts"), "--data-dir", join(directory, "data")];
   return weir(t, "serve", ...ports, ...folders, ...args);
 }
@@ -92,6 +92,13 @@ test("an artifacts folder that cannot be written is one clear line and exit code
   const { code, stderr } = await serve(t, directory, "--artifacts-dir", folder).ended;
   t.is(code, 1);
   t.regex(stderr, /^weir: The artifacts folder [^\n]* cannot be written[^\n]*--artifacts-dir\.\n$/);
+});
+
+test("jobs cannot be suspended in a folder that goes with the server: one clear line and exit code 1", async (t) => {
+  const { code, stderr } = await weir(t, "serve", "--job-port", "0", "--workers", "0", "--on-shutdown", "suspend")
+    .ended;
+  t.is(code, 1);
+  t.regex(stderr, /--on-shutdown suspend needs a folder that outlives the server.*--data-dir/);
 });
 
 test("a wrong command line is exit code 2", async (t) => {

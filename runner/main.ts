@@ -10,27 +10,19 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Command, CommanderError, Option } from "commander";
 import { randomHex, systemClock } from "./base/clock.ts";
-import { WeirError } from "./base/errors.ts";
+import { userError, WeirError } from "./base/errors.ts";
 import type { WorkerId } from "./base/ids.ts";
 import { LIMIT_NAMES, limitsFor, SERVER_LIMIT_NAMES, serverLimits } from "./base/limits.ts";
-import { createLog } from "./base/log.ts";
+import { createLog, type Log } from "./base/log.ts";
 import { ResourceScope } from "./base/resource-scope.ts";
 import { makeTemporaryDirectory } from "./base/temporary-directory.ts";
 import { buildExecutionGraph } from "./graph/build-execution-graph.ts";
 import { explainPlan } from "./graph/explain-plan.ts";
 import { checkpointCommand } from "./inspect/checkpoint-command.ts";
-import {
-  attachJob,
-  cancelJob,
-  drainJob,
-  explainUnavailable,
-  fetchExplanation,
-  listJobs,
-  openJobClient,
-  type JobClient,
-} from "./job-server/attach-job.ts";
+import { addJobCommands } from "./job-server/job-commands.ts";
 import { defaultArtifactsDirectory, defaultDataDirectory } from "./job-server/default-directories.ts";
-import { explanationLines } from "./job-server/job-explanation.ts";
+import type { OnShutdown } from "./job-server/end-jobs.ts";
+import { ExpansionService } from "./job-server/expansion-service.ts";
 import { JobServer } from "./job-server/job-server.ts";
 import { LocalWorkers } from "./job-server/local-workers.ts";
 import { Scheduler } from "./job-server/scheduler.ts";
@@ -44,16 +36,20 @@ const MIB = 1024 * 1024;
 const WORKER_WAIT_MS = 30_000;
 const MAIN_PATH = fileURLToPath(import.meta.url);
 /**
- * A worker's memory is buffers more than objects. With room for young ones fewer are promoted (8 % less CPU in a
- * GroupByKey); and buffers count in the heap's own limit instead of forcing a full collection for every 64 MiB of those,
- * however little else there is to mark (a third less CPU in a GroupByKey of 100 MB).
+ * A worker's memory is buffers more than objects: they count in the heap's own limit instead of forcing a full collection
+ * for every 64 MiB of those, however little else there is to mark (a third less CPU in a GroupByKey of 100 MB). More room
+ * for young objects saves no CPU then, and is taken up little by little, so that memory seems to grow for ten minutes.
  */
-const WORKER_HEAP = ["--max-semi-space-size=32", "--external-memory-accounted-in-global-limit"];
+const WORKER_HEAP = ["--max-semi-space-size=8", "--external-memory-accounted-in-global-limit"];
 
 interface ServeFlags extends WorkerFlags {
   readonly jobHost: string;
   readonly jobPort: number;
   readonly artifactPort: number;
+  /** Negative: off. */
+  readonly expansionPort: number;
+  /** The port was not asked for: where it is taken there is none. */
+  readonly expansionPortIsDefault: boolean;
   readonly artifactsDir: string;
   readonly dataDir: string | undefined;
   readonly recoverFrom: string | undefined;
@@ -61,6 +57,7 @@ interface ServeFlags extends WorkerFlags {
   readonly historySize: number;
   readonly stuckAfter: number;
   readonly cleanArtifactsPerJob: boolean;
+  readonly onShutdown: OnShutdown | undefined;
   readonly flinkMaster: string | undefined;
   readonly flinkConfDir: string | undefined;
 }
@@ -74,6 +71,12 @@ async function serve(flags: ServeFlags): Promise<void> {
   const stop = stopRequested();
   try {
     const data = flags.dataDir === undefined ? defaultDataDirectory(flags.jobPort) : undefined;
+    if (data?.temporary === true && flags.onShutdown === "suspend")
+      throw userError(
+        "INVALID_ARGUMENT",
+        "--on-shutdown suspend needs a folder that outlives the server: with --job-port 0 it is a temporary one.",
+        "Give --data-dir, or a --job-port.",
+      );
     if (data?.temporary === true) scope.defer(() => rmSync(data.path, { recursive: true, force: true }));
     let workers: WorkerRegistry | undefined;
     const server = scope.own(
@@ -86,6 +89,7 @@ async function serve(flags: ServeFlags): Promise<void> {
         recoverFrom: flags.recoverFrom,
         historySize: flags.historySize,
         cleanArtifactsPerJob: flags.cleanArtifactsPerJob,
+        onShutdown: flags.onShutdown ?? (flags.dataDir === undefined ? "cancel" : "suspend"),
         limits,
         buildGraph: buildExecutionGraph,
         openExecutor: ({ leaderEpoch }) => {
@@ -100,6 +104,8 @@ async function serve(flags: ServeFlags): Promise<void> {
             metricsBytes: limits.metricsBytes,
             stuckAfterMs: flags.stuckAfter * 1_000,
             checkpointDirectory: join(flags.dataDir ?? (data?.path as string), "checkpoints"),
+            savepointDirectory:
+              data?.temporary === true ? undefined : join(flags.dataDir ?? (data?.path as string), "savepoints"),
             clock: systemClock,
             log,
           });
@@ -109,6 +115,8 @@ async function serve(flags: ServeFlags): Promise<void> {
         log,
       }),
     );
+    const expansion = await openExpansion(flags, log);
+    if (expansion !== undefined) scope.own(expansion);
     const localWorkers = scope.own(
       LocalWorkers.open({
         count: flags.workers,
@@ -127,12 +135,29 @@ async function serve(flags: ServeFlags): Promise<void> {
     scope.own(server.jobs);
     if (flags.flinkMaster !== undefined || flags.flinkConfDir !== undefined)
       log.warn("--flink-master and --flink-conf-dir have no effect: Weir runs jobs itself");
-    log.info({ job: server.jobAddress, artifact: server.artifactAddress, workers: flags.workers }, "ready");
-    const addresses = { job: server.jobAddress, artifact: server.artifactAddress, expansion: null, http: null };
+    const { jobAddress: job, artifactAddress: artifact } = server;
+    log.info({ job, artifact, expansion: expansion?.address, workers: flags.workers }, "ready");
+    const addresses = { job, artifact, expansion: expansion?.address ?? null, http: null };
     process.stdout.write(`${JSON.stringify({ ready: true, ...addresses, pid: process.pid })}\n`);
     log.info({ reason: await stop }, "ending");
   } finally {
     await scope.close();
+  }
+}
+
+async function openExpansion(flags: ServeFlags, log: Log): Promise<ExpansionService | undefined> {
+  const { jobHost: host, expansionPort, expansionPortIsDefault } = flags;
+  if (expansionPort < 0) return undefined;
+  const start = async () => {
+    const { startPythonExpansion } = await import("./worker/environment/python-expansion.ts");
+    return startPythonExpansion({ clock: systemClock, log });
+  };
+  try {
+    return await ExpansionService.open({ host, port: expansionPort, start, log });
+  } catch (failure) {
+    if (!expansionPortIsDefault) throw failure;
+    log.warn({ err: failure }, "there is no expansion service");
+    return undefined;
   }
 }
 
@@ -146,6 +171,7 @@ function workerCommand(coordinator: string, flags: WorkerFlags): [string, ...str
     "--log-format": flags.logFormat,
   };
   const switches = ["--local", ...(flags.dockerImagesAsProcess ? ["--docker-images-as-process"] : [])];
+  if (flags.standbyHarness) switches.push("--standby-harness");
   const args = Object.entries(values).flatMap(([name, value]) => [name, String(value)]);
   for (const name of LIMIT_NAMES)
     if (flags.limit[name] !== undefined) args.push("--limit", `${name}=${flags.limit[name]}`);
@@ -200,6 +226,7 @@ async function work(flags: WorkerCommandFlags): Promise<void> {
           limits: limitsFor(flags.workerMemoryMb * MIB, flags.maxBundleAttempts, flags.limit),
           spillDirectory: join(temporaryDirectory, `spill-${ordinal}`),
           launcher,
+          keepsStandby: flags.standbyHarness,
           version: VERSION,
           clock: systemClock,
           log,
@@ -226,25 +253,8 @@ function stopRequested(watchStdin = false): Promise<string> {
   });
 }
 
-const EXIT_CODES: Readonly<Record<string, number>> = { DONE: 0, DRAINED: 0, FAILED: 1, CANCELLED: 2 };
-
-async function withJobClient<Result>(endpoint: string, use: (client: JobClient) => Promise<Result>): Promise<Result> {
-  const client = openJobClient(endpoint);
-  try {
-    return await use(client);
-  } catch (thrown) {
-    throw explainUnavailable(thrown, endpoint);
-  } finally {
-    client.close();
-  }
-}
-
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
-}
-
-function addJobEndpoint(command: Command): Command {
-  return command.option("--job-endpoint <host:port>", "the job server", "localhost:8099");
 }
 
 function serveCommand(): Command {
@@ -255,7 +265,7 @@ function serveCommand(): Command {
     .option("--artifact-port <port>", "artifact staging and retrieval; 0 for any free port", port, 8098)
     .option(
       "--expansion-port <port>",
-      "accepted for the sake of scripts: there is no expansion service yet",
+      "Python transforms for other SDKs' pipelines, started when first asked for; 0 for any free port, -1 for none",
       integer(-1, 65_535),
       8097,
     )
@@ -277,9 +287,17 @@ function serveCommand(): Command {
       DEFAULT_STUCK_AFTER_MS / 1_000,
     )
     .option("--clean-artifacts-per-job [boolean]", "remove a job's staged files when it is over", yesOrNo, true)
+    .addOption(
+      new Option(
+        "--on-shutdown <what>",
+        "of streaming jobs with checkpoints when the server is told to end: cancel them, or suspend them until the next server starts on the --data-dir (default: suspend with --data-dir)",
+      ).choices(["suspend", "cancel"]),
+    )
     .addOption(new Option("--flink-master <address>").hideHelp())
     .addOption(new Option("--flink-conf-dir <folder>").hideHelp())
-    .action((flags: ServeFlags) => serve(flags));
+    .action((flags: ServeFlags, command: Command) =>
+      serve({ ...flags, expansionPortIsDefault: command.getOptionValueSource("expansionPort") === "default" }),
+    );
 }
 
 function workerCommandLine(): Command {
@@ -310,35 +328,7 @@ export async function runCli(args: readonly string[]): Promise<void> {
     .command("plan <file>")
     .description("Print the execution graph of a pipeline proto.")
     .action(async (file: string) => void process.stdout.write(explainPlan(buildExecutionGraph(await readFile(file)))));
-  addJobEndpoint(program.command("attach <job>"))
-    .description("Print a job's messages and wait for its end; exit code 0 DONE or DRAINED, 1 FAILED, 2 CANCELLED.")
-    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) => {
-      const state = await withJobClient(jobEndpoint, (client) => attachJob(client, job, print));
-      process.exitCode = EXIT_CODES[state] ?? 1;
-    });
-  addJobEndpoint(program.command("jobs"))
-    .description("List the jobs of a server.")
-    .action(async ({ jobEndpoint }: { jobEndpoint: string }) =>
-      (await withJobClient(jobEndpoint, listJobs)).forEach(print),
-    );
-  addJobEndpoint(program.command("cancel <job>"))
-    .description("Cancel a job.")
-    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
-      print(await withJobClient(jobEndpoint, (client) => cancelJob(client, job))),
-    );
-  addJobEndpoint(program.command("drain <job>"))
-    .description("End a streaming job's sources; it ends when what they have read is processed.")
-    .action(async (job: string, { jobEndpoint }: { jobEndpoint: string }) =>
-      print(await withJobClient(jobEndpoint, (client) => drainJob(client, job))),
-    );
-  addJobEndpoint(program.command("explain <job>"))
-    .description("Say where each stage of a running job stands, and what holds its watermark back.")
-    .option("--json", "for machines", false)
-    .action(async (job: string, { jobEndpoint, json }: { jobEndpoint: string; json: boolean }) => {
-      const explanation = await fetchExplanation(jobEndpoint, job);
-      if (json) print(JSON.stringify(explanation));
-      else explanationLines(explanation).forEach(print);
-    });
+  addJobCommands(program, print);
   program.addCommand(checkpointCommand(print));
   program
     .command("boot")

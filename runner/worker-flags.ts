@@ -20,6 +20,7 @@ export interface WorkerFlags extends LogFlags {
   readonly maxBundleAttempts: number;
   readonly limit: LimitOverrides;
   readonly dockerImagesAsProcess: boolean;
+  readonly standbyHarness: boolean;
 }
 
 export function integer(minimum: number, maximum: number): (text: string) => number {
@@ -58,5 +59,10 @@ export function addWorkerOptions(command: Command, limitNames: readonly string[]
       {},
     )
     .option("--max-bundle-attempts <count>", "attempts of a bundle before its job fails", integer(1, 1_000), 4)
+    .option(
+      "--standby-harness",
+      "of streaming jobs: each worker keeps one SDK harness more, started and idle, for when one is lost",
+      false,
+    )
     .option("--docker-images-as-process", "run the stock Python SDK images on a local Python, without Docker", false);
 }

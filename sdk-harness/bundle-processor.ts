@@ -13,6 +13,8 @@ import type {
   ProcessBundleSplitRequest,
   ProcessBundleSplitResponse,
 } from "../proto/gen/beam_fn_api.ts";
+import type { MonitoringInfo } from "../proto/gen/metrics.ts";
+import { varintSize, writeVarint } from "../runner/base/varint.ts";
 import { ByteReader } from "./byte-stream.ts";
 import type { DescriptorPlan } from "./descriptor-plan.ts";
 import type { BundleServices, Emitted, Operator } from "./operator.ts";
@@ -33,6 +35,8 @@ export interface BundleInit {
   readonly cacheTokens: readonly ProcessBundleRequest_CacheToken[];
   readonly sendData: (part: Elements_Data) => void;
   readonly sendTimers: (part: Elements_Timers) => void;
+  /** See SdkHarnessInit. */
+  readonly messageBytes: number | undefined;
   readonly nowMs: () => number;
   readonly turn: () => Promise<void>;
 }
@@ -89,7 +93,11 @@ export class BundleProcessor {
     }
     for (const sinkPlan of plan.sinks) {
       const { transformId } = sinkPlan;
-      const sink = new Sink(sinkPlan, (data, isLast) => init.sendData({ instructionId, transformId, data, isLast }));
+      const sink = new Sink(
+        sinkPlan,
+        (data, isLast) => init.sendData({ instructionId, transformId, data, isLast }),
+        init.messageBytes,
+      );
       this.#sinks.push(sink);
       this.#consume(sinkPlan.pcollectionId, sink, transformId);
     }
@@ -179,11 +187,20 @@ export class BundleProcessor {
     for (const sink of this.#sinks) sink.end();
     return {
       residualRoots: this.#services.residuals,
-      monitoringInfos: [],
+      monitoringInfos: [this.#elementCount()],
       requiresFinalization: this.#services.finalizers.length > 0,
       monitoringData: {},
       elements: undefined,
     };
+  }
+
+  /** Of the elements that came to the stage, those that were not given back. */
+  #elementCount(): MonitoringInfo {
+    const payload = new Uint8Array(varintSize(this.#begun));
+    writeVarint(payload, 0, this.#begun);
+    const labels = { PCOLLECTION: this.#init.plan.source.pcollectionId };
+    const urn = "beam:metric:element_count:v1";
+    return { urn, type: "beam:metrics:sum_int64:v1", payload, labels, startTime: undefined };
   }
 
   /** User code has thrown: what it wrote stays in the cache, under the bundle's token. */

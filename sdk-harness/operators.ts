@@ -97,16 +97,23 @@ const MESSAGE_BYTES = 32 * 1024;
 export class Sink implements Operator {
   readonly #plan: DescriptorPlan["sinks"][number];
   readonly #send: (data: Uint8Array, isLast: boolean) => void;
+  readonly #messageBytes: number;
   #writer = new ByteWriter();
 
-  constructor(plan: DescriptorPlan["sinks"][number], send: (data: Uint8Array, isLast: boolean) => void) {
+  /** @param messageBytes what a message should hold: it is sent when there is as much, or at the end */
+  constructor(
+    plan: DescriptorPlan["sinks"][number],
+    send: (data: Uint8Array, isLast: boolean) => void,
+    messageBytes = MESSAGE_BYTES,
+  ) {
     this.#plan = plan;
     this.#send = send;
+    this.#messageBytes = messageBytes;
   }
 
   receive(element: WindowedValue): Promise<void> {
     this.#plan.coder.encode(element, this.#writer);
-    if (this.#writer.length >= MESSAGE_BYTES) {
+    if (this.#writer.length >= this.#messageBytes) {
       this.#send(this.#writer.finish(), false);
       this.#writer = new ByteWriter();
     }

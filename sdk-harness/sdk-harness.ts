@@ -39,6 +39,8 @@ export interface SdkHarnessInit {
   readonly nowMs: () => number;
   /** Resolves later, when other things have had their turn. */
   readonly turn: () => Promise<void>;
+  /** Output is sent when there is as much of it; default: 32 KiB. */
+  readonly messageBytes?: number;
 }
 
 interface Bundle {
@@ -134,7 +136,7 @@ export class SdkHarness {
   }
 
   async #processBundle(instructionId: string, request: ProcessBundleRequest): Promise<void> {
-    const { runner, functions, nowMs, turn } = this.#init;
+    const { runner, functions, nowMs, turn, messageBytes } = this.#init;
     try {
       const processor = new BundleProcessor({
         instructionId,
@@ -147,6 +149,7 @@ export class SdkHarness {
         sendTimers: (part) => this.#send(() => runner.elements({ data: [], timers: [part] })),
         nowMs,
         turn,
+        messageBytes,
       });
       this.#bundles.set(instructionId, { processor });
       if (request.elements !== undefined) this.onElements(request.elements);

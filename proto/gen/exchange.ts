@@ -67,6 +67,16 @@ export interface ChannelMessage {
   itemCount: number;
   /** The number of the last of them, from 1. Nothing is left out. */
   sequence: bigint;
+  /**
+   * Of a barrier that overtakes what was put in before it, if that is still on its way after so many milliseconds; 0:
+   * it has overtaken what its producer had not sent. Missing: it stays in its place.
+   */
+  overtakesAfterMs?:
+    | bigint
+    | undefined;
+  /** Of a savepoint's barrier, as in TriggerCheckpoint. */
+  savepointPath: string;
+  savepointStops: boolean;
 }
 
 function createBaseReadRequest(): ReadRequest {
@@ -415,7 +425,15 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
 };
 
 function createBaseChannelMessage(): ChannelMessage {
-  return { item: undefined, elementCount: 0, itemCount: 0, sequence: 0n };
+  return {
+    item: undefined,
+    elementCount: 0,
+    itemCount: 0,
+    sequence: 0n,
+    overtakesAfterMs: undefined,
+    savepointPath: "",
+    savepointStops: false,
+  };
 }
 
 export const ChannelMessage: MessageFns<ChannelMessage> = {
@@ -448,6 +466,18 @@ export const ChannelMessage: MessageFns<ChannelMessage> = {
         throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
       }
       writer.uint32(48).int64(message.sequence);
+    }
+    if (message.overtakesAfterMs !== undefined) {
+      if (BigInt.asIntN(64, message.overtakesAfterMs) !== message.overtakesAfterMs) {
+        throw new globalThis.Error("value provided for field message.overtakesAfterMs of type int64 too large");
+      }
+      writer.uint32(56).int64(message.overtakesAfterMs);
+    }
+    if (message.savepointPath !== "") {
+      writer.uint32(66).string(message.savepointPath);
+    }
+    if (message.savepointStops !== false) {
+      writer.uint32(72).bool(message.savepointStops);
     }
     return writer;
   },
@@ -513,6 +543,30 @@ export const ChannelMessage: MessageFns<ChannelMessage> = {
             message.sequence = reader.int64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.overtakesAfterMs = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.savepointPath = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.savepointStops = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -553,6 +607,11 @@ export const ChannelMessage: MessageFns<ChannelMessage> = {
     message.elementCount = object.elementCount ?? 0;
     message.itemCount = object.itemCount ?? 0;
     message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.overtakesAfterMs = (object.overtakesAfterMs !== undefined && object.overtakesAfterMs !== null)
+      ? BigInt(object.overtakesAfterMs)
+      : undefined;
+    message.savepointPath = object.savepointPath ?? "";
+    message.savepointStops = object.savepointStops ?? false;
     return message;
   },
 };

@@ -300,6 +300,8 @@ export interface SnapshotFile {
   byteLength: bigint;
   /** Lower-case hex. */
   sha256: string;
+  /** In-flight data of one checkpoint: not part of the chain that later snapshots continue. */
+  inFlight: boolean;
 }
 
 /** Tasks of one execution attempt, which ends all older attempts of the job on this worker. */
@@ -425,6 +427,14 @@ export interface TriggerCheckpoint {
   jobId: string;
   executionAttempt: number;
   checkpointId: bigint;
+  /** Its barriers overtake what is on its way after so many milliseconds, 0: at once (unaligned). Missing: never. */
+  overtakesAfterMs?:
+    | bigint
+    | undefined;
+  /** Of a savepoint: the folder to which every task copies the files of its snapshot. Its barrier is always aligned. */
+  savepointPath: string;
+  /** Tasks stand still behind the savepoint's barrier until they are told how the checkpoint ended. */
+  savepointStops: boolean;
 }
 
 export interface CheckpointAck {
@@ -443,6 +453,12 @@ export interface CheckpointAck {
   commitWaitMs: bigint;
   /** From then until the file was stored. */
   writeMs: bigint;
+  /** What of it was on its way: input of running bundles, of stages and of channels, and output not sent. */
+  inFlightBytes: bigint;
+  /** The barrier has overtaken what was before it. */
+  unaligned: boolean;
+  /** What commit_wait_ms was spent on, for people; empty: nothing. */
+  waitedFor: string;
 }
 
 /** The checkpoint is complete (bundles before it are finalized), or given up. */
@@ -451,6 +467,8 @@ export interface CheckpointEnd {
   executionAttempt: number;
   checkpointId: bigint;
   complete: boolean;
+  /** The savepoint is complete, too, and the job ends with it: tasks that stand still behind its barrier stay so. */
+  stop: boolean;
 }
 
 /** Sources truncate their restrictions and end. */
@@ -3430,7 +3448,7 @@ export const RenamedTransform: MessageFns<RenamedTransform> = {
 };
 
 function createBaseSnapshotFile(): SnapshotFile {
-  return { path: "", byteLength: 0n, sha256: "" };
+  return { path: "", byteLength: 0n, sha256: "", inFlight: false };
 }
 
 export const SnapshotFile: MessageFns<SnapshotFile> = {
@@ -3446,6 +3464,9 @@ export const SnapshotFile: MessageFns<SnapshotFile> = {
     }
     if (message.sha256 !== "") {
       writer.uint32(26).string(message.sha256);
+    }
+    if (message.inFlight !== false) {
+      writer.uint32(32).bool(message.inFlight);
     }
     return writer;
   },
@@ -3487,6 +3508,14 @@ export const SnapshotFile: MessageFns<SnapshotFile> = {
             message.sha256 = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.inFlight = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3509,6 +3538,7 @@ export const SnapshotFile: MessageFns<SnapshotFile> = {
       ? BigInt(object.byteLength)
       : 0n;
     message.sha256 = object.sha256 ?? "";
+    message.inFlight = object.inFlight ?? false;
     return message;
   },
 };
@@ -4484,7 +4514,14 @@ export const SetProcessingTime: MessageFns<SetProcessingTime> = {
 };
 
 function createBaseTriggerCheckpoint(): TriggerCheckpoint {
-  return { jobId: "", executionAttempt: 0, checkpointId: 0n };
+  return {
+    jobId: "",
+    executionAttempt: 0,
+    checkpointId: 0n,
+    overtakesAfterMs: undefined,
+    savepointPath: "",
+    savepointStops: false,
+  };
 }
 
 export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
@@ -4500,6 +4537,18 @@ export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
         throw new globalThis.Error("value provided for field message.checkpointId of type int64 too large");
       }
       writer.uint32(24).int64(message.checkpointId);
+    }
+    if (message.overtakesAfterMs !== undefined) {
+      if (BigInt.asIntN(64, message.overtakesAfterMs) !== message.overtakesAfterMs) {
+        throw new globalThis.Error("value provided for field message.overtakesAfterMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.overtakesAfterMs);
+    }
+    if (message.savepointPath !== "") {
+      writer.uint32(42).string(message.savepointPath);
+    }
+    if (message.savepointStops !== false) {
+      writer.uint32(48).bool(message.savepointStops);
     }
     return writer;
   },
@@ -4541,6 +4590,30 @@ export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
             message.checkpointId = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.overtakesAfterMs = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.savepointPath = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.savepointStops = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4563,6 +4636,11 @@ export const TriggerCheckpoint: MessageFns<TriggerCheckpoint> = {
     message.checkpointId = (object.checkpointId !== undefined && object.checkpointId !== null)
       ? BigInt(object.checkpointId)
       : 0n;
+    message.overtakesAfterMs = (object.overtakesAfterMs !== undefined && object.overtakesAfterMs !== null)
+      ? BigInt(object.overtakesAfterMs)
+      : undefined;
+    message.savepointPath = object.savepointPath ?? "";
+    message.savepointStops = object.savepointStops ?? false;
     return message;
   },
 };
@@ -4579,6 +4657,9 @@ function createBaseCheckpointAck(): CheckpointAck {
     alignmentMs: 0n,
     commitWaitMs: 0n,
     writeMs: 0n,
+    inFlightBytes: 0n,
+    unaligned: false,
+    waitedFor: "",
   };
 }
 
@@ -4625,6 +4706,18 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
         throw new globalThis.Error("value provided for field message.writeMs of type int64 too large");
       }
       writer.uint32(80).int64(message.writeMs);
+    }
+    if (message.inFlightBytes !== 0n) {
+      if (BigInt.asIntN(64, message.inFlightBytes) !== message.inFlightBytes) {
+        throw new globalThis.Error("value provided for field message.inFlightBytes of type int64 too large");
+      }
+      writer.uint32(88).int64(message.inFlightBytes);
+    }
+    if (message.unaligned !== false) {
+      writer.uint32(96).bool(message.unaligned);
+    }
+    if (message.waitedFor !== "") {
+      writer.uint32(106).string(message.waitedFor);
     }
     return writer;
   },
@@ -4722,6 +4815,30 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
             message.writeMs = reader.int64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.inFlightBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.unaligned = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.waitedFor = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4755,12 +4872,17 @@ export const CheckpointAck: MessageFns<CheckpointAck> = {
       ? BigInt(object.commitWaitMs)
       : 0n;
     message.writeMs = (object.writeMs !== undefined && object.writeMs !== null) ? BigInt(object.writeMs) : 0n;
+    message.inFlightBytes = (object.inFlightBytes !== undefined && object.inFlightBytes !== null)
+      ? BigInt(object.inFlightBytes)
+      : 0n;
+    message.unaligned = object.unaligned ?? false;
+    message.waitedFor = object.waitedFor ?? "";
     return message;
   },
 };
 
 function createBaseCheckpointEnd(): CheckpointEnd {
-  return { jobId: "", executionAttempt: 0, checkpointId: 0n, complete: false };
+  return { jobId: "", executionAttempt: 0, checkpointId: 0n, complete: false, stop: false };
 }
 
 export const CheckpointEnd: MessageFns<CheckpointEnd> = {
@@ -4779,6 +4901,9 @@ export const CheckpointEnd: MessageFns<CheckpointEnd> = {
     }
     if (message.complete !== false) {
       writer.uint32(32).bool(message.complete);
+    }
+    if (message.stop !== false) {
+      writer.uint32(40).bool(message.stop);
     }
     return writer;
   },
@@ -4828,6 +4953,14 @@ export const CheckpointEnd: MessageFns<CheckpointEnd> = {
             message.complete = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stop = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4851,6 +4984,7 @@ export const CheckpointEnd: MessageFns<CheckpointEnd> = {
       ? BigInt(object.checkpointId)
       : 0n;
     message.complete = object.complete ?? false;
+    message.stop = object.stop ?? false;
     return message;
   },
 };

@@ -20,6 +20,11 @@ export const systemClock: Clock = {
   sleep: (delayMs, signal) => sleepFor(delayMs, undefined, signal === undefined ? {} : { signal }),
 };
 
+/** From 0 to 1. */
+export function chance(): number {
+  return Math.random();
+}
+
 /** A random UUID. */
 export function randomId(): string {
   return randomUUID();

@@ -123,14 +123,30 @@ export function toStatus(thrown: unknown): grpc.StatusObject & Error {
   });
 }
 
+/** What grpc-js says of a call that got no answer, and what of it is for people: the cause, without its own steps. */
+const TRANSPORT_TEXTS: readonly (readonly [RegExp, string])[] = [
+  [/^No connection established\. Last error: (?:Error: )?(.*?)(?: \([\d-]+T[\d:.]+Z\))?\. Resolution note:.*$/s, "$1"],
+  [/^Protocol error$/, "what answers there is no gRPC server"],
+  [/^Name resolution failed for target (?:dns:)?(.*)$/s, "the host name of $1 cannot be resolved"],
+  [/^Deadline exceeded after ([\d.]+)s,.*$/s, "no answer within $1 s"],
+];
+
+/** Why a call or stream failed, in words for people; what a service has answered stays as it is. */
+export function failureText(failure: Error & { readonly details?: string }): string {
+  const told = failure.details || failure.message;
+  return TRANSPORT_TEXTS.reduce((text, [pattern, words]) => text.replace(pattern, words), told);
+}
+
 /** A failed call as a WeirError; unavailable and deadline are worth a retry. */
 export function fromStatus(failure: grpc.ServiceError): WeirError {
   const named = Object.entries(STATUS_OF).find(([, status]) => status === failure.code)?.[0] as ErrorCode | undefined;
   const code = named ?? "INTERNAL";
+  const text = failureText(failure);
   return new WeirError({
     code,
     domain: "external",
-    message: failure.details || failure.message,
+    // A hint may follow.
+    message: /\w$/.test(text) ? `${text}.` : text,
     retry: code === "UNAVAILABLE" || code === "DEADLINE_EXCEEDED",
     cause: failure,
   });

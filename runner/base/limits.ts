@@ -33,6 +33,8 @@ export interface Limits {
   readonly mapEntryBytes: number;
   /** Metrics of a task; on the server, of a job. What does not fit is left out and counted. */
   readonly metricsBytes: number;
+  /** Copies of a streaming job's snapshot files on the worker's disk, beside those in a remote store. */
+  readonly localSnapshotBytes: number;
   /** Attempts of one bundle before its job fails. */
   readonly maxBundleAttempts: number;
 }
@@ -67,7 +69,8 @@ export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4, over
     bundleMemoryBytes: Math.floor(memoryBudgetBytes * 0.15),
     groupingMemoryBytes: Math.floor(memoryBudgetBytes * 0.25),
     sideInputMemoryBytes: Math.floor(memoryBudgetBytes * 0.1),
-    // Below it a state round trip costs more than decoding the group at once; above it the SDK would hold too much.
+    // Below it a state round trip costs more than decoding the group at once; above it the SDK would hold too much. Beam's
+    // own test of it (test_gbk_many_values) has a group of 60 kB. A larger one is no list for user code, and has no len().
     stateBackedIterableBytes: 48 * 1024,
     bundleInputBytes,
     queuedInputBytes: Math.min(16 * MIB, bundleInputBytes),
@@ -80,6 +83,8 @@ export function limitsFor(memoryBudgetBytes: number, maxBundleAttempts = 4, over
     // An SDK that is refused falls back to looking the key up.
     mapEntryBytes: 64 * MIB,
     metricsBytes: METRICS_BYTES,
+    // Less than a disk has to spare beside what spills; the rest is fetched.
+    localSnapshotBytes: 4096 * MIB,
     maxBundleAttempts,
     ...only(LIMIT_NAMES, overrides),
   };
@@ -129,6 +134,7 @@ export const LIMIT_NAMES: readonly Exclude<keyof Limits, "maxBundleAttempts">[] 
   "minimumStateBytes",
   "mapEntryBytes",
   "metricsBytes",
+  "localSnapshotBytes",
 ];
 
 /** Those of the job server. */
@@ -151,6 +157,9 @@ export function readLimit(text: string, names: readonly string[], limits: LimitO
     throw userError("INVALID_ARGUMENT", `The limit ${name} must be a positive number of bytes, not "${value}".`);
   return { ...limits, [name]: Number(value) };
 }
+
+/** Of one encoded element: what a protobuf message can hold, with room for what is around it. */
+export const MAX_ELEMENT_BYTES = 2 ** 31 - MIB;
 
 export const DEFAULT_MEMORY_BUDGET_BYTES = 512 * MIB;
 /** As Flink's lower bound for operators with parallelism below 86. */

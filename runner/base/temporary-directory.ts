@@ -9,7 +9,7 @@ import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export type TemporaryKind = "data" | "worker" | "checkpoint";
+export type TemporaryKind = "data" | "worker" | "checkpoint" | "expansion";
 
 /** Of this process: one with our own process id that we did not make is a dead process's too. */
 const made = new Set<string>();

@@ -105,8 +105,8 @@ export class CheckpointDirectory {
     return locationIn(this.path, `leader-${epoch}.json`);
   }
 
-  /** Whether another server has claimed the folder since. */
-  async #isSuperseded(): Promise<boolean> {
+  /** Whether another server has claimed the folder since. @throws WeirError when the store cannot tell */
+  async isSuperseded(): Promise<boolean> {
     if (this.#epoch === undefined) return false;
     return (await openStorage(this.path).size(this.#claimPath(this.#epoch + 1))) !== undefined;
   }
@@ -119,7 +119,7 @@ export class CheckpointDirectory {
     const leader = this.#epoch === undefined ? {} : { leaderEpoch: this.#epoch };
     const content = this.#mapPaths({ ...manifest, ...leader }, (absolute) => this.#relative(absolute));
     await openStorage(this.path).create(this.manifestPath(manifest.checkpointId), encodeManifest(content));
-    if (await this.#isSuperseded()) throw new SupersededError(this.path);
+    if (await this.isSuperseded()) throw new SupersededError(this.path);
   }
 
   /** With absolute locations. @throws WeirError DATA_LOSS for one that is no manifest, NOT_FOUND when there is none. */
@@ -158,7 +158,7 @@ export class CheckpointDirectory {
 
   /** With everything in it, if it is still ours. */
   async remove(): Promise<void> {
-    if (await this.#isSuperseded()) return;
+    if (await this.isSuperseded()) return;
     const storage = openStorage(this.path);
     // First: a folder that is left half deleted must not look like a job that is to begin again.
     await storage.delete([submissionLocation(this.path)]);

@@ -12,6 +12,8 @@ export interface CheckpointFacts {
   readonly durationMs: number;
   /** The longest of any task: from a barrier on the first channel to the last one. */
   readonly alignmentMs: number;
+  /** The same of tasks that held channels back meanwhile, since their barrier did not overtake. */
+  readonly blockedMs: number;
   /** The longest of any task: until what was running before the barrier had committed. */
   readonly commitWaitMs: number;
   /** Of each task that wrote something: how long, and how much. */
@@ -21,13 +23,25 @@ export interface CheckpointFacts {
   readonly stateBytes: number;
   /** Checkpoints before it, without a gap, that wrote nearly all of the state; it is not among them. */
   readonly fullInARow: number;
+  /** What was on its way, before compression. */
+  readonly inFlightBytes: number;
+  /** The task that has most of it. */
+  readonly mostInFlight: string | undefined;
+  /** The same of the checkpoints before it, oldest first, GROWING_IN_A_ROW at most. */
+  readonly inFlightBefore: readonly number[];
   /** A directory, rather than a store that all machines reach. */
   readonly storageDirectory: string | undefined;
   readonly hasRemoteWorkers: boolean;
 }
 
 export type GuardRail =
-  "short-interval" | "slower-than-interval" | "long-alignment" | "local-storage" | "slow-storage" | "full-snapshots";
+  | "short-interval"
+  | "slower-than-interval"
+  | "long-alignment"
+  | "local-storage"
+  | "slow-storage"
+  | "full-snapshots"
+  | "growing-in-flight";
 
 export interface GuardRailWarning {
   readonly rail: GuardRail;
@@ -48,6 +62,10 @@ const LARGE_STATE_BYTES = 1024 * 1024 * 1024;
 const FULL_SHARE = 0.8;
 const FULL_IN_A_ROW = 3;
 const MIB = 1024 * 1024;
+/** Less is what channels hold under backpressure of a moment. */
+const LARGE_IN_FLIGHT_BYTES = 64 * MIB;
+/** So many checkpoints, each with more in flight than the one before: it is no moment. */
+export const GROWING_IN_A_ROW = 3;
 
 /** What hurts whatever the checkpoints will be like. */
 export type SettingsFacts = Pick<CheckpointFacts, "intervalMs" | "storageDirectory" | "hasRemoteWorkers">;
@@ -58,7 +76,9 @@ export function settingsWarnings(facts: SettingsFacts): GuardRailWarning[] {
 
 /** Of the settings, and of how the checkpoint went. */
 export function guardRailWarnings(facts: CheckpointFacts): GuardRailWarning[] {
-  const ofThis = [slowerThanInterval, longAlignment, slowStorage, fullSnapshots].flatMap((rail) => rail(facts) ?? []);
+  const ofThis = [slowerThanInterval, longAlignment, slowStorage, fullSnapshots, growingInFlight].flatMap(
+    (rail) => rail(facts) ?? [],
+  );
   return [...settingsWarnings(facts), ...ofThis];
 }
 
@@ -83,18 +103,18 @@ function slowerThanInterval(facts: CheckpointFacts): GuardRailWarning | undefine
   const why =
     writeMs >= alignmentMs && writeMs >= commitWaitMs
       ? "Most of it was writing: faster storage helps."
-      : "Most of it was waiting for what was before the barrier: more workers for the slow stage, or a smaller --max_bundle_size, help.";
+      : "Most of it was waiting for what was before the barrier: more workers for the slow stage, a smaller --max_bundle_size, or --unaligned_checkpoint_enabled help.";
   return {
     rail: "slower-than-interval",
     message: `A checkpoint took ${ms(durationMs)}, longer than --checkpointing_interval, ${ms(intervalMs)} (${parts}). ${why} An interval of ${ms(roundedUp(3 * durationMs))} leaves room.`,
   };
 }
 
-function longAlignment({ intervalMs, alignmentMs }: CheckpointFacts): GuardRailWarning | undefined {
-  if (alignmentMs < LEAST_ALIGNMENT_MS || alignmentMs <= intervalMs * ALIGNMENT_SHARE) return undefined;
+function longAlignment({ intervalMs, blockedMs }: CheckpointFacts): GuardRailWarning | undefined {
+  if (blockedMs < LEAST_ALIGNMENT_MS || blockedMs <= intervalMs * ALIGNMENT_SHARE) return undefined;
   return {
     rail: "long-alignment",
-    message: `A task held channels back for ${ms(alignmentMs)} until a checkpoint's barrier had come on all of them: more than a tenth of --checkpointing_interval, ${ms(intervalMs)}. Its inputs are under backpressure or uneven: give the slow stage more workers, or set the interval to ${ms(roundedUp(alignmentMs / ALIGNMENT_SHARE))} or more.`,
+    message: `A task held channels back for ${ms(blockedMs)} until a checkpoint's barrier had come on all of them: more than a tenth of --checkpointing_interval, ${ms(intervalMs)}. Its inputs are under backpressure or uneven: give the slow stage more workers, set --unaligned_checkpoint_enabled, or set the interval to ${ms(roundedUp(blockedMs / ALIGNMENT_SHARE))} or more.`,
   };
 }
 
@@ -123,6 +143,17 @@ function fullSnapshots(facts: CheckpointFacts): GuardRailWarning | undefined {
   return {
     rail: "full-snapshots",
     message: `The last ${facts.fullInARow + 1} checkpoints wrote nearly all of the state each (${mib(writtenBytes)} of ${mib(stateBytes)}): incremental snapshots save nothing where all of it changes. Set --checkpointing_interval to ${ms(roundedUp(3 * intervalMs))} or more.`,
+  };
+}
+
+function growingInFlight(facts: CheckpointFacts): GuardRailWarning | undefined {
+  const { inFlightBytes, inFlightBefore, mostInFlight = "one task" } = facts;
+  const sizes = [...inFlightBefore, inFlightBytes];
+  const isGrowing = sizes.every((size, index) => index === 0 || size > (sizes[index - 1] as number));
+  if (inFlightBytes < LARGE_IN_FLIGHT_BYTES || inFlightBefore.length < GROWING_IN_A_ROW || !isGrowing) return undefined;
+  return {
+    rail: "growing-in-flight",
+    message: `Unaligned checkpoints hold more and more data that is on its way (${sizes.map(mib).join(", ")}, most of it at ${mostInFlight}): a stage falls behind, and a restore begins with all of that. Give the slow stage more workers, or set --limit exchangeCreditBytes lower (8 MiB by default) so that channels hold less.`,
   };
 }
 

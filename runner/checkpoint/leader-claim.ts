@@ -76,7 +76,7 @@ export function folderContents(names: ReadonlyMap<string, string>): FolderConten
     const leader = /^leader-(\d+)\.json$/.exec(name);
     if (manifest !== null) checkpointIds.push(Number(manifest[1]));
     else if (leader !== null) highestEpoch = Math.max(highestEpoch, Number(leader[1]));
-    else if (/^state\/[^/]+\.(base|delta)$/.test(name)) stateFiles.push(location);
+    else if (/^state\/[^/]+\.(base|delta|in-flight)$/.test(name)) stateFiles.push(location);
   }
   return { checkpointIds, highestEpoch, stateFiles };
 }

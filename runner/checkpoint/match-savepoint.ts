@@ -4,6 +4,7 @@
  * Ids differ from one submission to the next; the transforms' unique names are stable. A stage goes on from the
  * snapshot's stage with the same name and the same transforms. State must still be there with the same id, kind and coders.
  */
+import { windowingChanges } from "./match-windowing.ts";
 import type { ManifestCoder, ManifestTable, ManifestVertex, SnapshotManifest } from "./snapshot-manifest.ts";
 
 /** What the pipeline is, as a manifest would say it. */
@@ -25,6 +26,8 @@ export interface SavepointMatch {
   readonly notRestored: readonly string[];
   /** What cannot be read any more: sentences, naming transforms. */
   readonly incompatible: readonly string[];
+  /** What is another now, and can be read all the same: sentences, naming transforms. */
+  readonly changed: readonly string[];
 }
 
 type SnapshotFacts = Pick<SnapshotManifest, "vertices" | "tables" | "coders">;
@@ -32,12 +35,14 @@ type SnapshotFacts = Pick<SnapshotManifest, "vertices" | "tables" | "coders">;
 export function matchSavepoint(snapshot: SnapshotFacts, pipeline: PipelineFacts): SavepointMatch {
   const notRestored: string[] = [];
   const incompatible: string[] = [];
+  const changed: string[] = [];
   const vertices = new Map<string, MatchedVertex>();
   if (snapshot.vertices === undefined)
     return {
       vertices,
       notRestored,
       incompatible: ["The snapshot does not say which transforms it is of: an older Weir took it."],
+      changed,
     };
   const open = Map.groupBy(pipeline.vertices, signatureOf);
   const names = new Set(pipeline.vertices.flatMap(({ transforms }) => transforms.map(({ name }) => name)));
@@ -58,10 +63,17 @@ export function matchSavepoint(snapshot: SnapshotFacts, pipeline: PipelineFacts)
     for (const was of (snapshot.tables ?? []).filter(({ vertexId }) => vertexId === former.vertexId)) {
       const is = tables.get(idOf(was));
       if (is === undefined) notRestored.push(`${capital(what(was))} is in the snapshot and not in the pipeline.`);
-      else incompatible.push(...changes(was, snapshot.coders ?? {}, is, pipeline.coders));
+      else {
+        incompatible.push(...changes(was, snapshot.coders ?? {}, is, pipeline.coders));
+        if (was.windowing === undefined || is.windowing === undefined) continue;
+        const windowing = windowingChanges(was.windowing, is.windowing);
+        const named = (change: string) => `${capital(what(was))}: ${change}`;
+        incompatible.push(...windowing.incompatible.map(named));
+        changed.push(...windowing.changed.map(named));
+      }
     }
   }
-  return { vertices, notRestored, incompatible };
+  return { vertices, notRestored, incompatible, changed };
 }
 
 function signatureOf({ name, transforms }: ManifestVertex): string {
@@ -92,6 +104,8 @@ function changes(
   coders: Readonly<Record<string, ManifestCoder>>,
 ): string[] {
   if (was.kind !== is.kind) return [`${capital(what(was))} was a ${was.kind} and is a ${is.kind} now.`];
+  if (was.timeDomain !== undefined && is.timeDomain !== undefined && was.timeDomain !== is.timeDomain)
+    return [`${capital(what(was))} was one of ${was.timeDomain} and is one of ${is.timeDomain} now.`];
   const parts = {
     keyCoderId: "key",
     windowCoderId: "window",

@@ -17,7 +17,7 @@ export interface OrphanFacts {
 }
 
 /** A task's file, whole or being written: the attempt is between the second point and the hyphen. */
-const STATE_FILE = /\/state\/[^/]*\.(\d+)\.(\d+)-\d+\.(?:base|delta)(?:\.[^/]*)?$/;
+const STATE_FILE = /\/state\/[^/]*\.(\d+)\.(\d+)-\d+\.(?:base|delta|in-flight)(?:\.[^/]*)?$/;
 /** Of CheckpointDirectory.open, before any task of the job ran. */
 const PROBE = /\/state\/probe-[^/]*\.part$/;
 const MANIFEST_FILE = /\/checkpoint-(\d+)\.json(?:\.[^/]*)?$/;

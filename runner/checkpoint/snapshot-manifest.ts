@@ -11,18 +11,21 @@
  *   executionAttempt  number: the attempt that took it
  *   leaderEpoch       number: the claim (leader-claim.ts) of the job server that took it, from 1; may be missing
  *   graphFingerprint  lower-case hex: SHA-256 of the encoded execution graph; a snapshot fits only the same graph
+ *   channelFingerprint  lower-case hex, of stages and channels alone: what was in flight fits those; may be missing
  *   maxParallelism    number of key groups
  *   triggeredMs, completedMs   milliseconds since 1970
  *   tasks             one for each task: vertexId, subtaskIndex, parallelism, and its files, oldest first, each with
  *                     path (relative to the manifest where the file lies below it, absolute elsewhere), byteLength
- *                     and sha256 (lower-case hex)
+ *                     and sha256 (lower-case hex); the last may be inFlight: true, what was on its way
  *   tables            what tasks keep as keyed rows, so that the files can be read without the pipeline: vertexId,
- *                     table, kind, transformId, transform, stateId, and ids of coders; may be missing
+ *                     table, kind, transformId, transform, stateId, ids of coders, and windowing (windowFn, trigger,
+ *                     accumulationMode, allowedLatenessMs; of groupings also merging, triggerText (for people),
+ *                     timestampCombiner, closingBehavior, onTimeBehavior), which may be missing; may be missing
  *   coders            by id: urn, components (ids), payload (base64, of rows only); may be missing
  *   vertices          the plan's stages: vertexId, name, and transforms (id, name) in their order, so that another
  *                     submission's stages can be told to be the same; may be missing
- *   record            how the checkpoint went: alignmentMs, commitWaitMs, writeMs, writtenBytes, stateBytes, warnings;
- *                     may be missing
+ *   record            how the checkpoint went: alignmentMs, commitWaitMs, writeMs, writtenBytes, stateBytes, warnings,
+ *                     and where there is something to say waitedFor, unaligned, inFlightBytes; may be missing
  *
  * What a reader does not know it ignores. The files' own format is in FORMAT.md.
  */
@@ -31,7 +34,13 @@ import { WeirError } from "../base/errors.ts";
 
 const VERSION = 1;
 
-const file = z.object({ path: z.string(), byteLength: z.number().int().nonnegative(), sha256: z.string() });
+const file = z.object({
+  path: z.string(),
+  byteLength: z.number().int().nonnegative(),
+  sha256: z.string(),
+  /** What had been overtaken by this checkpoint's barrier: of no use to any other one. */
+  inFlight: z.boolean().exactOptional(),
+});
 const task = z.object({
   vertexId: z.string(),
   subtaskIndex: z.number().int(),
@@ -50,6 +59,22 @@ const table = z.object({
   windowCoderId: z.string(),
   valueCoderId: z.string(),
   mapKeyCoderId: z.string(),
+  windowing: z
+    .object({
+      windowFn: z.string(),
+      trigger: z.string(),
+      accumulationMode: z.string(),
+      allowedLatenessMs: z.number(),
+      // Of groupings.
+      merging: z.boolean().exactOptional(),
+      triggerText: z.string().exactOptional(),
+      timestampCombiner: z.string().exactOptional(),
+      closingBehavior: z.string().exactOptional(),
+      onTimeBehavior: z.string().exactOptional(),
+    })
+    .readonly()
+    .exactOptional(),
+  timeDomain: z.enum(["EVENT_TIME", "PROCESSING_TIME"]).exactOptional(),
 });
 const coder = z.object({
   urn: z.string(),
@@ -71,6 +96,12 @@ const record = z.object({
   stateBytes: z.number(),
   /** Of settings that hurt. */
   warnings: z.array(z.string()).readonly(),
+  /** What commitWaitMs was spent on, and by which task. */
+  waitedFor: z.string().exactOptional(),
+  /** A barrier has overtaken data. */
+  unaligned: z.boolean().exactOptional(),
+  /** What of it was on its way, before compression. */
+  inFlightBytes: z.number().int().nonnegative().exactOptional(),
 });
 const manifest = z.object({
   format: z.literal("weir-checkpoint"),
@@ -81,6 +112,7 @@ const manifest = z.object({
   executionAttempt: z.number().int(),
   leaderEpoch: z.number().int().exactOptional(),
   graphFingerprint: z.string(),
+  channelFingerprint: z.string().exactOptional(),
   maxParallelism: z.number().int(),
   triggeredMs: z.number(),
   completedMs: z.number(),
@@ -135,4 +167,9 @@ function firstProblem(cause: unknown): string {
 /** Every file that the checkpoint needs. */
 export function filesOf({ tasks }: SnapshotManifest): readonly SnapshotFileRef[] {
   return tasks.flatMap(({ files }) => files);
+}
+
+/** It was taken unaligned, and holds data that was on its way between tasks. */
+export function holdsInFlight(manifest: SnapshotManifest): boolean {
+  return filesOf(manifest).some(({ inFlight }) => inFlight === true);
 }

@@ -8,7 +8,8 @@
 import { ProcessBundleDescriptor } from "../../proto/gen/beam_fn_api.ts";
 import { type Coder, ParDoPayload, type StateSpec } from "../../proto/gen/beam_runner_api.ts";
 import type { CoderTable, ExecutableStageSpec, ExecutionGraph, VertexSpec } from "./execution-graph.ts";
-import { CODER_URN } from "./urns.ts";
+import { triggerText } from "./trigger-text.ts";
+import { CODER_URN, FIXED_WINDOWS_URN, SESSION_WINDOWS_URN, SLIDING_WINDOWS_URN } from "./urns.ts";
 
 export interface StateTableSpec {
   readonly vertexId: string;
@@ -28,6 +29,27 @@ export interface StateTableSpec {
   readonly valueCoderId: string;
   /** Of a map's or set's keys; else empty. */
   readonly mapKeyCoderId: string;
+  /** Of the transform's main input. */
+  readonly windowing?: WindowingFacts;
+  /** Of a timer family. */
+  readonly timeDomain?: "EVENT_TIME" | "PROCESSING_TIME";
+}
+
+/** What of a windowing strategy what is kept by window depends on. */
+export interface WindowingFacts {
+  /** URN; of Beam's own functions with their parameters in base64: "URN?PARAMETERS". What an SDK pickled is left out. */
+  readonly windowFn: string;
+  /** Base64 of the Trigger. Of groupings only, as is the accumulation mode: what is empty counts for nothing. */
+  readonly trigger: string;
+  readonly accumulationMode: string;
+  readonly allowedLatenessMs: number;
+  /** These of groupings only. */
+  readonly merging?: boolean;
+  /** The trigger for people. */
+  readonly triggerText?: string;
+  readonly timestampCombiner?: string;
+  readonly closingBehavior?: string;
+  readonly onTimeBehavior?: string;
 }
 
 export interface StateTables {
@@ -45,6 +67,11 @@ export interface StateCoder {
 
 type KindAndCoders = Pick<StateTableSpec, "kind" | "valueCoderId" | "mapKeyCoderId">;
 
+const HAS_READABLE_PARAMETERS: ReadonlySet<string> = new Set([
+  FIXED_WINDOWS_URN,
+  SLIDING_WINDOWS_URN,
+  SESSION_WINDOWS_URN,
+]);
 const ROW_URN = "beam:coder:row:v1";
 const OPAQUE: KindAndCoders = { kind: "bag", valueCoderId: "", mapKeyCoderId: "" };
 
@@ -55,6 +82,29 @@ export function describeStateTables(graph: ExecutionGraph): StateTables {
     ...(vertex.stage === undefined ? [] : statesAndTimersOf(graph, vertex, vertex.stage, coders)),
   ]);
   return { tables, coders };
+}
+
+function windowingOf(graph: ExecutionGraph, windowingId: string, fires: boolean): { windowing?: WindowingFacts } {
+  const spec = graph.windowings[windowingId];
+  if (spec === undefined) return {};
+  const { windowFnUrn, windowFnPayload, allowedLatenessMs } = spec;
+  const parameters = HAS_READABLE_PARAMETERS.has(windowFnUrn) ? Buffer.from(windowFnPayload).toString("base64") : "";
+  const windowFn = parameters === "" ? windowFnUrn : `${windowFnUrn}?${parameters}`;
+  if (!fires) return { windowing: { windowFn, trigger: "", accumulationMode: "", allowedLatenessMs } };
+  const { trigger, accumulationMode, merging, timestampCombiner, closingBehavior, onTimeBehavior } = spec;
+  return {
+    windowing: {
+      windowFn,
+      trigger: Buffer.from(trigger).toString("base64"),
+      accumulationMode,
+      allowedLatenessMs,
+      merging,
+      triggerText: triggerText(trigger),
+      timestampCombiner,
+      closingBehavior,
+      onTimeBehavior,
+    },
+  };
 }
 
 function groupingOf(
@@ -69,8 +119,18 @@ function groupingOf(
   const windowCoderId = graph.windowings[head.windowingId]?.windowCoderId ?? "";
   for (const coderId of [keyCoderId, valueCoderId, windowCoderId]) copyCoder(graph.coders, coderId, coders);
   const coderIds = { keyCoderId, windowCoderId, valueCoderId, mapKeyCoderId: "" };
+  const windowing = windowingOf(graph, head.windowingId, true);
   return [
-    { vertexId: id, table: "grouping", kind: "grouping", transformId: "", transform: name, stateId: "", ...coderIds },
+    {
+      vertexId: id,
+      table: "grouping",
+      kind: "grouping",
+      transformId: "",
+      transform: name,
+      stateId: "",
+      ...coderIds,
+      ...windowing,
+    },
   ];
 }
 
@@ -103,24 +163,29 @@ function statesAndTimersOf(
       keyCoderId,
       windowCoderId,
       ...kind,
+      ...windowingOf(graph, windowingId, false),
     };
   });
-  const timers = stage.timers.map(({ transformId, timerFamilyId, coderId }): StateTableSpec => {
-    const [keyCoderId = "", windowCoderId = ""] = graph.coders[coderId]?.components ?? [];
-    for (const component of [keyCoderId, windowCoderId]) copyCoder(graph.coders, component, coders);
-    return {
-      vertexId,
-      table: "timers",
-      kind: "timers",
-      transformId,
-      transform: nameOf.get(transformId) ?? transformId,
-      stateId: timerFamilyId,
-      keyCoderId,
-      windowCoderId,
-      valueCoderId: "",
-      mapKeyCoderId: "",
-    };
-  });
+  const timers = stage.timers.map(
+    ({ transformId, timerFamilyId, coderId, windowingId, timeDomain }): StateTableSpec => {
+      const [keyCoderId = "", windowCoderId = ""] = graph.coders[coderId]?.components ?? [];
+      for (const component of [keyCoderId, windowCoderId]) copyCoder(graph.coders, component, coders);
+      return {
+        vertexId,
+        table: "timers",
+        kind: "timers",
+        transformId,
+        transform: nameOf.get(transformId) ?? transformId,
+        stateId: timerFamilyId,
+        keyCoderId,
+        windowCoderId,
+        valueCoderId: "",
+        mapKeyCoderId: "",
+        timeDomain,
+        ...windowingOf(graph, windowingId, false),
+      };
+    },
+  );
   return [...states, ...timers];
 }
 

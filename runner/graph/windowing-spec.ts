@@ -34,8 +34,7 @@ export function windowingSpec(
     accumulationMode: accumulationMode(windowing.accumulationMode),
     allowedLatenessMs: Number(windowing.allowedLateness),
     closingBehavior: closingBehavior(windowing, environment, allowUnsafeTriggers),
-    onTimeBehavior:
-      windowing.onTimeBehavior === OnTimeBehavior_Enum.FIRE_IF_NONEMPTY ? "FIRE_IF_NONEMPTY" : "FIRE_ALWAYS",
+    onTimeBehavior: onTimeBehavior(windowing, environment),
     asksTriggerFor: asksTriggerForEachElement(environment) ? "EACH_ELEMENT" : "ELEMENTS_TOGETHER",
   };
 }
@@ -48,7 +47,11 @@ export function asksTriggerForEachElement(environment: Environment | undefined):
   return environment !== undefined && !isPython(environment);
 }
 
+/** Of a pipeline that was not made for a portable runner, such as one for `weir upgrade-check`; without capabilities. */
+const PYTHON_DEFAULT_ENVIRONMENT = "beam:env:default:v1";
+
 function isPython(environment: Environment): boolean {
+  if (environment.urn === PYTHON_DEFAULT_ENVIRONMENT) return true;
   return environment.capabilities.some((capability) => capability.startsWith(PYTHON_SDK));
 }
 
@@ -87,6 +90,45 @@ function onlyCounts(proto: Trigger | undefined): boolean {
     case "afterProcessingTime":
     case "afterSynchronizedProcessingTime":
     case "afterEndOfWindow":
+      return false;
+  }
+}
+
+/**
+ * Python has no on-time behaviour either, and sends FIRE_ALWAYS. On its own runner, and in its tests, an empty on-time
+ * pane comes of triggers that fire at the window's end, not of a repeated count or time. Other SDKs mean what they send,
+ * as in the Java reference: whatever the trigger, there is one at the end of a window that has fired early only.
+ */
+function onTimeBehavior(
+  { onTimeBehavior: sent, trigger }: WindowingStrategy,
+  environment: Environment | undefined,
+): WindowingSpec["onTimeBehavior"] {
+  if (sent === OnTimeBehavior_Enum.FIRE_IF_NONEMPTY) return "FIRE_IF_NONEMPTY";
+  const isConstant = environment !== undefined && isPython(environment);
+  return isConstant && !firesAtEndOfWindow(trigger) ? "FIRE_IF_NONEMPTY" : "FIRE_ALWAYS";
+}
+
+/** A part of the trigger waits for the end of the window. */
+function firesAtEndOfWindow(proto: Trigger | undefined): boolean {
+  const trigger = proto?.trigger;
+  switch (trigger?.$case) {
+    case undefined:
+    case "default":
+    case "afterEndOfWindow":
+      return true;
+    case "afterAll":
+    case "afterAny":
+    case "afterEach":
+      return trigger.value.subtriggers.some(firesAtEndOfWindow);
+    case "orFinally":
+      return [trigger.value.main, trigger.value.finally].some((part) => part !== undefined && firesAtEndOfWindow(part));
+    case "repeat":
+      return trigger.value.subtrigger !== undefined && firesAtEndOfWindow(trigger.value.subtrigger);
+    case "always":
+    case "never":
+    case "elementCount":
+    case "afterProcessingTime":
+    case "afterSynchronizedProcessingTime":
       return false;
   }
 }

@@ -1,5 +1,6 @@
 /** What `weir checkpoint ls`, `show` and `verify` say, line by line. */
 import { WeirError } from "../base/errors.ts";
+import { recordLines } from "../checkpoint/record-lines.ts";
 import { filesOf, type SnapshotFileRef, type SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { withLocalCopy } from "../storage/local-copy.ts";
 import { readSnapshotFile } from "../state/keyed/snapshot-file.ts";
@@ -8,7 +9,7 @@ import { StateRecords } from "./state-record.ts";
 import { TaskState } from "./task-state.ts";
 
 /** As SnapshotChain names its files. */
-const FILE_NAME = /-(\d+)\.(base|delta)$/;
+const FILE_NAME = /-(\d+)\.(base|delta|in-flight)$/;
 
 /** One line for each complete checkpoint, oldest first; one that cannot be read says why. */
 export async function* listCheckpoints(source: CheckpointSource): AsyncGenerator<string> {
@@ -29,11 +30,10 @@ function columnsOf(manifest: SnapshotManifest): string[] {
   const { checkpointId, tasks, triggeredMs, completedMs, record } = manifest;
   const files = filesOf(manifest);
   const own = files.filter(({ path }) => Number(FILE_NAME.exec(path)?.[1]) === checkpointId);
-  const bases = own.filter(({ path }) => path.endsWith(".base")).length;
-  const kinds = [
-    [bases, "base"],
-    [own.length - bases, "delta"],
-  ].flatMap(([count, kind]) => (count === 0 ? [] : `${count} ${kind}`));
+  const kinds = ["base", "delta", "in-flight"].flatMap((kind) => {
+    const count = own.filter(({ path }) => path.endsWith(`.${kind}`)).length;
+    return count === 0 ? [] : `${count} ${kind}`;
+  });
   return [
     String(checkpointId),
     new Date(completedMs).toISOString(),
@@ -60,9 +60,7 @@ export async function* showCheckpoint(
   yield `  key groups  ${manifest.maxParallelism}`;
   yield `  plan        ${manifest.graphFingerprint}`;
   if (record !== undefined) {
-    const { alignmentMs, commitWaitMs, writeMs, writtenBytes, stateBytes } = record;
-    yield `  took        alignment ${alignmentMs} ms, wait for bundles ${commitWaitMs} ms, write ${writeMs} ms (the slowest task, each)`;
-    yield `  bytes       ${writtenBytes} written, ${stateBytes} in all`;
+    for (const line of recordLines(record)) yield `  ${line}`;
     for (const warning of record.warnings) yield `  warning     ${warning}`;
   }
   for (const task of manifest.tasks) {

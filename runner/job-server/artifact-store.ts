@@ -156,9 +156,9 @@ export class ArtifactStore {
     }
   }
 
-  /** Removes the store's folder, unless files are to stay. Idempotent. */
+  /** Removes the store's folder, unless files are to stay: those of jobs that another server goes on with. Idempotent. */
   async close(): Promise<void> {
-    if (!this.#clean) return;
+    if (!this.#clean || this.#owners.size > 0) return;
     await rm(dirname(this.#files), { recursive: true, force: true });
     // Another server may have come into it.
     if (this.#madeFolder !== undefined) await rmdir(this.#madeFolder).catch(() => undefined);

@@ -5,12 +5,14 @@ import type * as grpc from "@grpc/grpc-js";
 import {
   type CancelJobResponse,
   type DrainJobResponse,
+  type GetJobPipelineResponse,
   type GetJobsResponse,
   JobMessage_MessageImportance,
   type JobMessagesResponse,
   JobServiceDefinition,
   JobState_Enum,
 } from "../../proto/gen/beam_job_api.ts";
+import { Pipeline } from "../../proto/gen/beam_runner_api.ts";
 import { type ExplainRequest, type ExplainResponse, JobInspectionDefinition } from "../../proto/gen/inspection.ts";
 import { WeirError } from "../base/errors.ts";
 import { type GenericService, fromStatus, openClient, unaryCall } from "../base/grpc.ts";
@@ -84,6 +86,12 @@ export async function cancelJob(client: JobClient, jobId: string): Promise<Attac
 export async function drainJob(client: JobClient, jobId: string): Promise<AttachedState> {
   const { state } = await unaryCall<object, DrainJobResponse>(client, "drain", { jobId });
   return stateName(state);
+}
+
+/** The job's pipeline proto, encoded, as it was submitted. @throws WeirError NOT_FOUND */
+export async function fetchPipeline(client: JobClient, jobId: string): Promise<Uint8Array> {
+  const { pipeline } = await unaryCall<object, GetJobPipelineResponse>(client, "getPipeline", { jobId });
+  return Pipeline.encode(pipeline ?? Pipeline.fromPartial({})).finish();
 }
 
 /** What the server knows of the job's stages and what holds them back. @throws WeirError NOT_FOUND for an unknown job */

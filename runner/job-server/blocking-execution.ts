@@ -13,7 +13,7 @@ import {
   type WorkerMessage,
 } from "../../proto/gen/worker.ts";
 import { present } from "../base/assert.ts";
-import type { Clock } from "../base/clock.ts";
+import { chance, type Clock } from "../base/clock.ts";
 import type { DatasetId, TaskAttemptId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { BlockingMetrics } from "./blocking-metrics.ts";
@@ -69,8 +69,9 @@ export class BlockingExecution implements Execution, WorkerListener {
     this.#observer = observer;
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new BlockingMetrics(observer, init.clock, init.metricsBytes);
-    const isCounted = run.settings.numberOfExecutionRetries !== undefined;
-    this.#restarts = isCounted ? new RestartStrategy(run.settings) : undefined;
+    const policy = run.settings.restarts;
+    const isCounted = policy.kind !== "default";
+    this.#restarts = isCounted ? new RestartStrategy(policy) : undefined;
     const explicit = run.settings.parallelism;
     this.#schedule = new BlockingSchedule({
       graph: run.graph,
@@ -261,8 +262,9 @@ export class BlockingExecution implements Execution, WorkerListener {
    * is started. @returns words about it for a message; undefined when the job has failed with `failure`
    */
   #pauseOrGiveUp(failure: string): string | undefined {
-    const { settings } = this.#run;
-    const decision = this.#restarts?.failed();
+    const { clock } = this.#init;
+    const { restarts } = this.#run.settings;
+    const decision = this.#restarts?.failed(clock.monotonicMs(), chance);
     if (decision?.kind === "give-up") {
       const times = `${decision.restarts} restart${decision.restarts === 1 ? "" : "s"}`;
       const message =
@@ -270,10 +272,10 @@ export class BlockingExecution implements Execution, WorkerListener {
       this.end({ kind: "failed", message });
       return undefined;
     }
-    const delayMs = decision?.delayMs ?? settings.executionRetryDelayMs ?? 0;
+    const delayMs = decision?.delayMs ?? (restarts.kind === "default" ? restarts.delayMs : undefined) ?? 0;
     if (delayMs > 0) {
       this.#pauses++;
-      this.#init.clock.sleep(delayMs, this.#abort.signal).then(
+      clock.sleep(delayMs, this.#abort.signal).then(
         () => {
           this.#pauses--;
           this.#advance();
@@ -282,7 +284,7 @@ export class BlockingExecution implements Execution, WorkerListener {
       );
     }
     const wait = delayMs > 0 ? ` in ${delayMs / 1000} s` : "";
-    return decision === undefined ? wait : `${wait} (restart ${decision.restart} of ${decision.maxRestarts})`;
+    return decision === undefined ? wait : `${wait} (${decision.counted})`;
   }
 
   workerMessage(worker: RegisteredWorker, message: NonNullable<WorkerMessage["message"]>): void {

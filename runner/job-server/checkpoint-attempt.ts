@@ -2,16 +2,13 @@
  * The tasks of one execution attempt as its checkpoints see them: what a manifest says of them, and their names for
  * people. Pure.
  */
-import { createHash } from "node:crypto";
+import type { CheckpointAck } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
-import type { ExecutionGraph } from "../graph/execution-graph.ts";
-import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
+import type { TaskReport } from "../checkpoint/checkpoint-observer.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
-import type { PlacedTask, TaskKey } from "./streaming-plan.ts";
-
-type Environments = ExecutionGraph["environments"];
+import { type PlacedTask, type TaskKey, taskKey } from "./streaming-plan.ts";
 
 export interface CheckpointAttempt {
   readonly executionAttempt: number;
@@ -30,16 +27,10 @@ export interface AcknowledgedCheckpoint {
   readonly record: CheckpointRecord;
 }
 
-/** Of the plan, lower-case hex. Where its staged files are is no part of what a snapshot fits to. */
-export function fingerprintOf(graph: ExecutionGraph): string {
-  const environments = Object.entries(graph.environments).map(([id, spec]) => [id, { ...spec, dependencies: [] }]);
-  return createHash("sha256")
-    .update(encodeExecutionGraph({ ...graph, environments: Object.fromEntries(environments) as Environments }))
-    .digest("hex");
-}
+type ManifestFacts = Pick<CheckpointCoordinatorInit, "run" | "graphFingerprint" | "channelFingerprint" | "stateTables">;
 
 export function manifestOf(
-  { run, graphFingerprint, stateTables }: Pick<CheckpointCoordinatorInit, "run" | "graphFingerprint" | "stateTables">,
+  { run, graphFingerprint, channelFingerprint, stateTables }: ManifestFacts,
   { executionAttempt, tasks }: CheckpointAttempt,
   { files, record, ...checkpoint }: AcknowledgedCheckpoint,
 ): SnapshotManifest {
@@ -49,6 +40,7 @@ export function manifestOf(
     ...checkpoint,
     executionAttempt,
     graphFingerprint,
+    channelFingerprint,
     maxParallelism: run.settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM,
     tasks: [...tasks.values()].map(({ key, deployment }) => ({
       vertexId: deployment.vertexId,
@@ -58,6 +50,24 @@ export function manifestOf(
     })),
     ...stateTables,
     record,
+  };
+}
+
+/** @param files of the acknowledgment */
+export function reportOf(
+  attempt: CheckpointAttempt,
+  ack: CheckpointAck,
+  files: readonly SnapshotFileRef[],
+): TaskReport {
+  return {
+    name: namesOf(attempt, [taskKey(ack.vertexId, ack.subtaskIndex)]),
+    files,
+    alignmentMs: Number(ack.alignmentMs),
+    commitWaitMs: Number(ack.commitWaitMs),
+    writeMs: Number(ack.writeMs),
+    inFlightBytes: Number(ack.inFlightBytes),
+    unaligned: ack.unaligned,
+    waitedFor: ack.waitedFor,
   };
 }
 

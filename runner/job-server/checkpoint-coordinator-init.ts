@@ -14,11 +14,15 @@ export interface CheckpointCoordinatorInit {
   readonly directory: CheckpointDirectory;
   /** Of the plan, lower-case hex. */
   readonly graphFingerprint: string;
+  /** Of its stages and channels alone. */
+  readonly channelFingerprint: string;
   /** What the tasks keep as rows, for readers of the manifest. */
   readonly stateTables: PipelineFacts;
   readonly workers: JobWorkers;
   /** The job has come further than before. */
   readonly onComplete: () => void;
+  /** Too many checkpoints have failed in a row for the job to go on like this. `cause`: a sentence without its full stop. */
+  readonly onIntolerable: (cause: string) => void;
   /** Another job server has the job: it is over here, and nothing of it is touched any more. */
   readonly onSuperseded: (message: string) => void;
   readonly removals: CheckpointRemovals;

@@ -1,77 +1,8 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
-import { silentLog } from "../base/log.ts";
-import type { JobOutcome } from "./job-executor.ts";
-import { diamond, FakeWorkers, type FakeWorker, ManualClock, RecordingObserver, runOf } from "./streaming-fixture.ts";
-import { settle } from "./streaming-fixture.ts";
-import { StreamingExecution } from "./streaming-execution.ts";
-
-/** Waits for files: they take their time, whatever the clock of the job says. */
-async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 20_000 && !condition(); turn++) await settle();
-  if (!condition()) throw new Error("it never happened");
-}
-
-async function start(t: ExecutionContext, options: Record<string, unknown> = {}, ...names: string[]) {
-  const directory = mkdtempSync(join(tmpdir(), "weir-checkpoints-"));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  const workers = new FakeWorkers(...(names.length === 0 ? ["w0"] : names));
-  const clock = new ManualClock();
-  const observer = new RecordingObserver();
-  const init = { registry: workers, workerWaitMs: 60_000, checkpointDirectory: directory, clock, log: silentLog() };
-  const run = runOf(diamond(), { checkpointing_interval: 1_000, execution_retry_delay: 0, ...options });
-  const execution = new StreamingExecution(init, run, observer);
-  const job = join(directory, "job-1");
-  let outcome: JobOutcome | undefined;
-  const ended = execution.run().then((result) => (outcome = result));
-  const worker = workers.workers[0] as FakeWorker;
-  await until(() => worker.all("deployStreamTasks").length === 1);
-  return { workers, worker, clock, observer, execution, ended, outcome: () => outcome, job };
-}
-
-type Started = Awaited<ReturnType<typeof start>>;
-
-/** All tasks of the worker acknowledge the checkpoint that was triggered last, each with a file of its own. */
-function acknowledge({ workers, worker, job }: Started, failure = "", of = worker): void {
-  const checkpointId = worker.all("triggerCheckpoint").at(-1)?.checkpointId ?? 0n;
-  const deployed = of.all("deployStreamTasks").at(-1);
-  for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
-    const path = join(job, "state", `${vertexId}.${subtaskIndex}-${checkpointId}`);
-    if (failure === "") writeFileSync(path, "abc");
-    workers.hear(of, {
-      $case: "checkpointAck",
-      value: {
-        jobId: "job-1",
-        executionAttempt: deployed?.executionAttempt ?? 0,
-        checkpointId,
-        vertexId,
-        subtaskIndex,
-        files: failure === "" ? [{ path, byteLength: 3n, sha256: "00" }] : [],
-        failure,
-        alignmentMs: 20n,
-        commitWaitMs: 5n,
-        writeMs: 10n,
-      },
-    });
-  }
-}
-
-async function takeCheckpoint(started: Started): Promise<void> {
-  const { worker, clock } = started;
-  const count = worker.all("triggerCheckpoint").length;
-  const ended = worker.all("checkpointEnd").length;
-  await clock.advance(1_000);
-  await until(() => worker.all("triggerCheckpoint").length === count + 1);
-  acknowledge(started);
-  await until(() => worker.all("checkpointEnd").length === ended + 1);
-}
-
-const manifests = ({ job }: Started) =>
-  readdirSync(job)
-    .filter((name) => /^checkpoint-.*\.json$/.test(name))
-    .sort();
+import test from "ava";
+import { acknowledge, manifests, start, takeCheckpoint, until } from "../../test/support/checkpoint-fixture.ts";
+import { type FakeWorker, settle } from "./streaming-fixture.ts";
 
 test("checkpoints begin when all tasks run, complete when all have acknowledged, and the last two are kept", async (t) => {
   const started = await start(t);
@@ -87,11 +18,14 @@ test("checkpoints begin when all tasks run, complete when all have acknowledged,
       executionAttempt: 1,
       checkpointId: BigInt(id),
       complete: true,
+      stop: false,
     });
   }
   await until(() => readdirSync(join(job, "state")).length === 8);
   t.deepEqual(manifests(started), ["checkpoint-2.json", "checkpoint-3.json"]);
-  t.deepEqual(execution.progress.checkpoints, { completed: 3, aborted: 0, lastDurationMs: 0 });
+  const { lastRecord, ...counts } = execution.progress.checkpoints ?? {};
+  t.deepEqual(counts, { completed: 3, aborted: 0, lastDurationMs: 0 });
+  t.is(lastRecord?.alignmentMs, 20);
 });
 
 test("what hurts is on each checkpoint's record, and told once", async (t) => {
@@ -113,11 +47,20 @@ test("what hurts is on each checkpoint's record, and told once", async (t) => {
   t.regex(texts()[1] ?? "", /took 2[56]00 ms.*--checkpointing_interval.*8000 ms leaves room/);
   const content = readFileSync(join(job, "checkpoint-2.json"), "utf8");
   const { record } = JSON.parse(content) as { record: { warnings: string[] } };
-  const taskCount = BigInt(worker.all("deployStreamTasks")[0]?.tasks.length ?? 0);
+  const taskCount = worker.all("deployStreamTasks")[0]?.tasks.length ?? 0;
   const { warnings, ...figures } = record;
   t.is(warnings.length, 2);
-  const bytes = Number(3n * taskCount);
-  t.deepEqual(figures, { alignmentMs: 20, commitWaitMs: 5, writtenBytes: bytes, stateBytes: bytes, writeMs: 10 });
+  const bytes = 3 * taskCount;
+  t.deepEqual(figures, {
+    alignmentMs: 20,
+    commitWaitMs: 5,
+    waitedFor: "a running bundle (subtask 0 of [a])",
+    writtenBytes: bytes,
+    stateBytes: bytes,
+    inFlightBytes: 7 * taskCount,
+    unaligned: true,
+    writeMs: 10,
+  });
 });
 
 test("after a loss the job goes on from the newest checkpoint, each task from its own files", async (t) => {
@@ -247,6 +190,34 @@ test("what has finished is in a last checkpoint before the job is done, and its 
     ["checkpointEnd", "releaseJob"],
   );
   t.throws(() => readdirSync(job));
+});
+
+test("more failed checkpoints in a row than the user tolerates restart the job, by its restart strategy", async (t) => {
+  const started = await start(t, { tolerable_checkpoint_failures: 1, restart_strategy_type: "fixed-delay" });
+  const { workers, worker, clock, observer, ended } = started;
+  const fail = async () => {
+    const count = worker.all("triggerCheckpoint").length;
+    await clock.advance(1_000);
+    await until(() => worker.all("triggerCheckpoint").length === count + 1);
+    acknowledge(started, "disk full");
+  };
+  workers.tell(worker, "RUNNING");
+  await fail();
+  await takeCheckpoint(started);
+  await fail();
+  t.is(worker.all("cancelStreamTasks").length, 0);
+  await fail();
+  const why =
+    "2 checkpoints in a row have failed, and --tolerable_checkpoint_failures=1 allows no more; the last one: ";
+  t.true(observer.texts.at(-1)?.startsWith(`WARNING ${why}subtask 0 of [a] could not write its state: disk full;`));
+  t.regex(observer.texts.at(-1) ?? "", /restarts from checkpoint 2 in 0 s \(restart 1 of 1\)/);
+  await clock.advance(0);
+  await until(() => worker.all("deployStreamTasks").length === 2);
+  workers.tell(worker, "RUNNING");
+  await fail();
+  await fail();
+  const result = await ended;
+  t.regex(result.kind === "failed" ? result.message : "", /^The job failed again after 1 restart: 2 checkpoints in a/);
 });
 
 test("checkpoints that fail are told of within bounds, and a last one is tried until it is complete", async (t) => {

@@ -6,9 +6,9 @@
  * Invariants: workers hear `complete` only after the manifest is durable; a checkpoint whose manifest is durable is
  * gone back to even if its attempt ended in the moment in which it was written.
  */
-import { crashPoint } from "../base/crash-points.ts";
 import { isAbsolute } from "node:path";
 import type { CheckpointAck } from "../../proto/gen/worker.ts";
+import { crashPoint } from "../base/crash-points.ts";
 import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { CheckpointObserver } from "../checkpoint/checkpoint-observer.ts";
@@ -19,14 +19,17 @@ import { SupersededError } from "../checkpoint/leader-claim.ts";
 import { orphanedFiles } from "../checkpoint/orphaned-files.ts";
 import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
-import { type CheckpointAttempt, manifestOf, namesOf } from "./checkpoint-attempt.ts";
+import { TolerableFailures } from "../checkpoint/tolerable-failures.ts";
+import { type CheckpointAttempt, manifestOf, namesOf, reportOf } from "./checkpoint-attempt.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { CheckpointCounts, JobOutcome } from "./job-executor.ts";
 import { type RestorePoint, RestorePoints } from "./restore-points.ts";
+import { type SavepointRequest, type SavepointResult, Savepoints, savepointText } from "./savepoints.ts";
 import { type StreamingPlan, taskKey } from "./streaming-plan.ts";
 
 /** From a last checkpoint that has failed to the next attempt, at most. */
 const FINAL_PAUSE_MS = 10_000;
+const NO_SAVEPOINT = { savepointPath: "", savepointStops: false };
 
 export class CheckpointCoordinator {
   readonly #init: CheckpointCoordinatorInit;
@@ -39,13 +42,15 @@ export class CheckpointCoordinator {
   #isRunning = false;
   readonly #observed = new CheckpointObserver();
   readonly #notices = new FailureNotices();
+  readonly #tolerable: TolerableFailures;
   #timer = new AbortController();
   /** Of the last one after whose first checkpoint orphaned files were deleted. */
   #cleanedAttempt = 0;
   /** The manifest that is being written, and what is deleted after it. */
   #writing: Promise<void> = Promise.resolve();
+  readonly #savepoints = new Savepoints();
   #final: { id: CheckpointId | undefined; readonly ended: () => void } | undefined;
-  #counts: CheckpointCounts = { completed: 0, aborted: 0, lastDurationMs: undefined };
+  #counts: Omit<CheckpointCounts, "lastRecord"> = { completed: 0, aborted: 0, lastDurationMs: undefined };
 
   constructor(init: CheckpointCoordinatorInit) {
     this.#init = init;
@@ -53,10 +58,11 @@ export class CheckpointCoordinator {
     this.#schedule = new CheckpointSchedule(init.settings);
     this.#retained = new RetainedCheckpoints(init.settings.retained);
     this.#restores = new RestorePoints(init, this.#retained);
+    this.#tolerable = new TolerableFailures(init.settings.tolerableFailures);
   }
 
   get counts(): CheckpointCounts {
-    return this.#counts;
+    return { ...this.#counts, lastRecord: this.#retained.newestFirst[0]?.record };
   }
 
   /** The checkpoint that a restart would go back to now, for people. */
@@ -104,9 +110,36 @@ export class CheckpointCoordinator {
     this.#arm();
   }
 
+  /**
+   * A savepoint, after the checkpoint that runs now. With `stop` the tasks stand still behind it, and it is the caller's to end
+   * the job.
+   * @throws WeirError when it cannot be taken now, or why it was given up: then the job goes on
+   */
+  savepoint(request: SavepointRequest): Promise<SavepointResult> {
+    if (!this.#isRunning || this.#final !== undefined)
+      throw new WeirError({
+        code: "FAILED_PRECONDITION",
+        domain: "external",
+        message: `Job ${this.#jobId} cannot have a savepoint now: ${this.#isRunning ? "all of its input is processed, and it ends" : "its tasks are being started"}.`,
+        retry: !this.#isRunning,
+        ...(this.#isRunning ? {} : { hint: "Ask again in a moment." }),
+      });
+    return this.#savepoints.take(request, () => {
+      if (this.#schedule.running === undefined) this.#triggerNext();
+    });
+  }
+
+  /** A checkpoint that is not due but asked for, if there is one. @returns whether there was */
+  #triggerNext(): boolean {
+    if (this.#savepoints.waiting === undefined || this.#final !== undefined) return false;
+    this.#trigger(true);
+    return true;
+  }
+
   /** The attempt has ended. Idempotent. */
   end(): void {
     this.#timer.abort();
+    this.#savepoints.failed("the job's tasks ended before it was complete.");
     if (this.#schedule.running !== undefined) this.#count(false);
     this.#schedule.end();
     this.#attempt = undefined;
@@ -169,11 +202,13 @@ export class CheckpointCoordinator {
     }
   }
 
-  #trigger(): CheckpointId | undefined {
+  #trigger(isSavepoint = false): CheckpointId | undefined {
     const attempt = this.#attempt;
     const checkpointId = this.#schedule.trigger(this.#init.clock.nowMs());
     if (attempt === undefined || checkpointId === undefined) return undefined;
     this.#observed.begin();
+    const overtakesAfterMs = isSavepoint ? undefined : this.#init.settings.overtakesAfterMs;
+    const savepoint = isSavepoint ? this.#savepoints.began(checkpointId) : NO_SAVEPOINT;
     for (const workerId of attempt.sourceWorkers)
       this.#init.workers.opened.get(workerId)?.send({
         $case: "triggerCheckpoint",
@@ -181,6 +216,8 @@ export class CheckpointCoordinator {
           jobId: this.#jobId,
           executionAttempt: attempt.executionAttempt,
           checkpointId: BigInt(checkpointId),
+          overtakesAfterMs: overtakesAfterMs === undefined ? undefined : BigInt(overtakesAfterMs),
+          ...savepoint,
         },
       });
     this.#arm();
@@ -198,20 +235,15 @@ export class CheckpointCoordinator {
         this.#abort(id, `${namesOf(this.#attempt, [key])} could not write its state: ${ack.failure}`);
       return;
     }
-    const files = ack.files.map(({ path, byteLength, sha256 }): SnapshotFileRef => ({
+    const files = ack.files.map(({ path, byteLength, sha256, inFlight }): SnapshotFileRef => ({
       path,
       byteLength: Number(byteLength),
       sha256,
+      ...(inFlight ? { inFlight } : {}),
     }));
     this.#retained.written(Number(ack.checkpointId), files);
     const result = this.#schedule.acknowledged(Number(ack.checkpointId), key, files);
-    if (result.kind !== "stale")
-      this.#observed.acknowledged({
-        files,
-        alignmentMs: Number(ack.alignmentMs),
-        commitWaitMs: Number(ack.commitWaitMs),
-        writeMs: Number(ack.writeMs),
-      });
+    if (result.kind !== "stale") this.#observed.acknowledged(reportOf(attempt, ack, files));
     if (result.kind !== "acknowledged" || id === undefined) return;
     const nowMs = this.#init.clock.nowMs();
     const manifest = manifestOf(this.#init, attempt, {
@@ -250,7 +282,7 @@ export class CheckpointCoordinator {
   async #write(id: CheckpointId, manifest: SnapshotManifest): Promise<void> {
     const { directory, observer, log } = this.#init;
     try {
-      await observer.keepCopy(directory.path);
+      await observer.keepCopy(directory);
       crashPoint("before-manifest");
       await directory.write(manifest);
       crashPoint("after-manifest");
@@ -261,7 +293,12 @@ export class CheckpointCoordinator {
     }
     const { manifests, files } = this.#retained.completed(manifest);
     this.#tell(this.#notices.completed(id));
-    this.#ended(id, true);
+    this.#tolerable.completed(id);
+    const savepoint = await this.#savepoints.complete(manifest);
+    if (savepoint !== undefined) this.#tell({ importance: "BASIC", text: savepointText(savepoint) });
+    this.#ended(id, true, savepoint?.stop);
+    // Who asked for it may end the job: the workers know by now what to finalize.
+    savepoint?.tell();
     try {
       await directory.delete([...manifests.map(({ checkpointId }) => directory.manifestPath(checkpointId)), ...files]);
       await this.#deleteOrphans(manifest.executionAttempt);
@@ -286,14 +323,18 @@ export class CheckpointCoordinator {
   #abort(id: CheckpointId, reason: string): void {
     if (this.#schedule.running !== id) return;
     this.#tell(this.#notices.failed(id, reason, this.#init.clock.nowMs()));
+    const intolerable = this.#savepoints.is(id) ? undefined : this.#tolerable.failed(id, reason);
+    if (this.#savepoints.is(id)) this.#savepoints.failed(reason);
     this.#ended(id, false);
+    if (intolerable !== undefined) this.#init.onIntolerable(intolerable);
   }
 
   #tell(notice: Notice | undefined): void {
     if (notice !== undefined) this.#init.observer.message(notice.importance, notice.text);
   }
 
-  #ended(id: CheckpointId, complete: boolean): void {
+  /** @param stop the job ends with it */
+  #ended(id: CheckpointId, complete: boolean, stop = false): void {
     const attempt = this.#attempt;
     const durationMs = this.#schedule.ended(id, this.#init.clock.nowMs());
     if (complete || durationMs !== undefined) this.#count(complete, durationMs);
@@ -306,12 +347,18 @@ export class CheckpointCoordinator {
         executionAttempt: attempt.executionAttempt,
         checkpointId: BigInt(id),
         complete,
+        stop,
       },
     });
     if (complete) this.#init.onComplete();
+    if (stop) {
+      this.#timer.abort();
+      return;
+    }
     const final = this.#final;
-    if (final === undefined) this.#arm();
-    else if (final.id === id && complete) final.ended();
+    if (final === undefined) {
+      if (!this.#triggerNext()) this.#arm();
+    } else if (final.id === id && complete) final.ended();
     else if (final.id === undefined) this.#triggerFinal();
     // What waits for it is finalized by nothing else: it is tried again.
     else this.#wake(Math.min(this.#init.settings.intervalMs, FINAL_PAUSE_MS), () => this.#triggerFinal());
@@ -330,6 +377,7 @@ export class CheckpointCoordinator {
     this.end();
     await this.#writing;
     const keep =
+      outcome.kind === "suspended" ||
       (outcome.kind === "failed" && settings.keepWhenFailed) ||
       (outcome.kind === "cancelled" && settings.keepWhenCancelled);
     if (keep) return;

@@ -5,6 +5,7 @@
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import { executionMode } from "../graph/execution-mode.ts";
 import type { JobOutcome, JobProgress } from "./job-executor.ts";
+import type { SavepointResult } from "./savepoints.ts";
 import type { JobSettings } from "./job-settings.ts";
 
 /** One job that runs on either engine. */
@@ -15,6 +16,10 @@ export interface Execution {
   end(outcome: JobOutcome): void;
   /** As JobExecutor's; undefined where it cannot be done. */
   drain?(): void;
+  /** As JobExecutor's; undefined where it cannot be done. */
+  suspend?(): boolean;
+  /** As JobExecutor's; undefined where there are no checkpoints. */
+  savepoint?(path: string | undefined, stop: boolean): Promise<SavepointResult>;
   readonly progress?: JobProgress;
   /** Resolves when the job holds nothing any more. */
   readonly released: Promise<void>;

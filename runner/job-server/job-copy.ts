@@ -21,6 +21,7 @@ import {
   submissionLocation,
 } from "../checkpoint/stored-submission.ts";
 import { openStorage } from "../storage/open-storage.ts";
+import type { CopyDirectory } from "./job-executor.ts";
 
 export interface JobCopyInit {
   readonly jobId: JobId;
@@ -36,7 +37,7 @@ const HISTORY_INTERVAL_MS = 10_000;
 
 export class JobCopy {
   readonly #init: JobCopyInit;
-  #folder: string | undefined;
+  #directory: CopyDirectory | undefined;
   #storing: Promise<void> | undefined;
   #lastSequence = 0;
   #historyMs = -Infinity;
@@ -52,9 +53,9 @@ export class JobCopy {
    * Puts what was submitted into the folder, unless it is there. What has failed is tried again by the next call.
    * @throws WeirError naming the file that cannot be written
    */
-  store(folder: string): Promise<void> {
-    this.#folder = folder;
-    this.#storing ??= this.#store(folder).catch((thrown: unknown) => {
+  store(directory: CopyDirectory): Promise<void> {
+    this.#directory = directory;
+    this.#storing ??= this.#store(directory.path).catch((thrown: unknown) => {
       this.#storing = undefined;
       throw thrown;
     });
@@ -82,7 +83,7 @@ export class JobCopy {
 
   /** A checkpoint is complete: a good time to write what has happened, if something has. */
   tell(history: () => StoredHistory): void {
-    const folder = this.#folder;
+    const folder = this.#directory?.path;
     const nowMs = this.#init.clock.monotonicMs();
     if (folder === undefined || this.#isWriting || nowMs - this.#historyMs < HISTORY_INTERVAL_MS) return;
     const content = history();
@@ -107,14 +108,19 @@ export class JobCopy {
     }
   }
 
-  /** The job is over: where its folder outlives it, nobody goes on with it. Never rejects. */
+  /**
+   * The job is over: where its folder outlives it, nobody goes on with it; save another job server that has taken the
+   * job over, for which it is not. Never rejects.
+   */
   async ended(): Promise<void> {
-    const folder = this.#folder;
-    if (folder === undefined) return;
+    const directory = this.#directory;
+    if (directory === undefined) return;
     await this.#storing?.catch(() => undefined);
     await this.#writing;
+    const folder = directory.path;
     const storage = openStorage(folder);
     try {
+      if (await directory.isSuperseded()) return;
       if ((await storage.size(submissionLocation(folder))) === undefined) return;
       await storage.create(endedLocation(folder), new TextEncoder().encode('{"format":"weir-ended","version":1}\n'));
     } catch (thrown) {

@@ -3,9 +3,12 @@
  * the executor owns its execution and reports through the observer. Neither reaches into the other.
  */
 import type { JobId } from "../base/ids.ts";
+import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import type { CheckpointRecord } from "../checkpoint/snapshot-manifest.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { JobSettings } from "./job-settings.ts";
 import type { OpenedSavepoint } from "./open-savepoint.ts";
+import type { SavepointResult } from "./savepoints.ts";
 import type { TaskProgress } from "./stream-task-table.ts";
 
 /** Beam's JobMessage.MessageImportance, by name. */
@@ -60,6 +63,8 @@ export interface CheckpointCounts {
   readonly aborted: number;
   /** Of the last complete one. */
   readonly lastDurationMs: number | undefined;
+  /** How the newest complete one went, though an earlier server may have taken it. */
+  readonly lastRecord: CheckpointRecord | undefined;
 }
 
 /** How far a job has come, for people. */
@@ -98,16 +103,19 @@ export interface StageProgress {
   readonly oldestTaskAgeMs: number;
 }
 
-/** How the executor tells about a job. All calls are synchronous and cheap; after the job's outcome they do nothing. */
+/** A job's checkpoint folder, and whether another job server has taken it over. */
+export type CopyDirectory = Pick<CheckpointDirectory, "path" | "isSuperseded">;
+
+/** How the executor tells about a job. All calls but one are synchronous and cheap; after the job's outcome they do nothing. */
 export interface JobObserver {
   message(importance: MessageImportance, text: string): void;
   /** The first task runs: STARTING becomes RUNNING. Idempotent. */
   running(): void;
   /**
-   * Before the job's first checkpoint is complete, and again if it fails: puts beside the checkpoints in `folder` what
+   * Before the job's first checkpoint is complete, and again if it fails: puts beside the checkpoints in `directory` what
    * another job server needs to go on with the job. @throws WeirError naming the file that cannot be written
    */
-  keepCopy(folder: string): Promise<void>;
+  keepCopy(directory: CopyDirectory): Promise<void>;
   /** A checkpoint is complete: whatever happens, the job does not go back behind it. */
   checkpointed(): void;
   /** The job's metrics so far, each an encoded MonitoringInfo; replaces what was reported before. */
@@ -120,7 +128,9 @@ export type JobOutcome =
   | { readonly kind: "drained" }
   /** `message` is what the client shows: the user's own traceback where there is one. */
   | { readonly kind: "failed"; readonly message: string }
-  | { readonly kind: "cancelled" };
+  | { readonly kind: "cancelled" }
+  /** Its job server ends, and another one is to go on with it: nothing of it is removed. */
+  | { readonly kind: "suspended" };
 
 export interface JobExecutor {
   /** Starts executing; resolves when the job is terminal and holds nothing any more. Never rejects for a failed job. */
@@ -128,10 +138,22 @@ export interface JobExecutor {
   /** Asks for the job's end; `execute` then resolves. Does nothing for a job that is unknown or over. */
   cancel(jobId: JobId): Promise<void>;
   /**
+   * Stops a job as a crash of the job server would; `execute` then resolves as suspended.
+   * @returns false for a job that could not go on from a checkpoint: it runs as before
+   */
+  suspend(jobId: JobId): boolean;
+  /**
    * Asks the job's sources to end; `execute` then resolves as drained when what they have read is processed.
    * @returns false for a job that cannot be drained: it has bounded input only, and ends by itself, or it is unknown.
    */
   drain(jobId: JobId): boolean;
+  /**
+   * Takes a savepoint of a running job. With `stop`, `execute` then resolves as done, and nothing behind the savepoint's
+   * barrier has been processed.
+   * @param path of the folder, as workers see it; undefined: one is chosen
+   * @throws WeirError FAILED_PRECONDITION for a job that can have none, and why it was given up: the job then goes on
+   */
+  savepoint(jobId: JobId, path: string | undefined, stop: boolean): Promise<SavepointResult>;
   /** How far the tasks of a job have come; undefined for an unknown one. */
   progress(jobId: JobId): JobProgress | undefined;
   /** Ends all jobs as cancelled. Idempotent. */

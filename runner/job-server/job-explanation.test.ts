@@ -1,5 +1,6 @@
 import test from "ava";
 import type { WorkerId } from "../base/ids.ts";
+import type { CheckpointCounts } from "./job-executor.ts";
 import { explainJob, explanationLines } from "./job-explanation.ts";
 import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
 import type { TaskHold } from "./watermark-text.ts";
@@ -121,5 +122,24 @@ test("slow bundles are shown with their stacks at their stage, in either engine,
   t.deepEqual(explanationLines(blocking).slice(3), [
     "  1 subtask: 1 running, the oldest for 12 s, 0 finished",
     ...shown("1"),
+  ]);
+});
+
+test("how checkpoints go is told where the job takes any, with what the last one waited for and overtook", (t) => {
+  const linesOf = (checkpoints: CheckpointCounts | undefined) =>
+    explanationLines(explainJob("job", "RUNNING", { tasks: [], checkpoints })).slice(1);
+  t.deepEqual(linesOf(undefined), []);
+  const none = { completed: 0, aborted: 2, lastDurationMs: undefined, lastRecord: undefined };
+  t.deepEqual(linesOf(none), ["  checkpoints: 0 complete, 2 given up"]);
+  const lastRecord = {
+    ...{ alignmentMs: 1, commitWaitMs: 20, waitedFor: "a running bundle (subtask 0 of [a])", writeMs: 3 },
+    ...{ writtenBytes: 4, stateBytes: 5, inFlightBytes: 6, unaligned: true, warnings: [] },
+  };
+  t.deepEqual(linesOf({ completed: 3, aborted: 0, lastDurationMs: 24, lastRecord }), [
+    "  checkpoints: 3 complete, 0 given up; the last one took 24 ms",
+    "    took        alignment 1 ms, wait for bundles 20 ms, write 3 ms (the slowest task, each)",
+    "    waited for  a running bundle (subtask 0 of [a])",
+    "    unaligned   6 bytes were on their way",
+    "    bytes       4 written, 5 in all",
   ]);
 });

@@ -4,6 +4,8 @@
  *
  * A stage's watermarks are the least of its subtasks', its queued bytes their sum, its bundle age the oldest.
  */
+import { recordLines } from "../checkpoint/record-lines.ts";
+import type { CheckpointRecord } from "../checkpoint/snapshot-manifest.ts";
 import type { JobProgress, SlowBundle } from "./job-executor.ts";
 import { isTerminal, type JobState } from "./job-state.ts";
 import type { TaskProgress } from "./stream-task-table.ts";
@@ -21,6 +23,17 @@ export interface JobExplanation {
   readonly stages: readonly StageExplanation[];
   /** The stage furthest upstream that something of its own holds back; null when none is. */
   readonly heldBackAt: string | null;
+  /** Null where the job takes none. */
+  readonly checkpoints: CheckpointsExplanation | null;
+}
+
+export interface CheckpointsExplanation {
+  /** Of this job server. */
+  readonly completed: number;
+  readonly aborted: number;
+  /** Of the last complete one; null where there is none. */
+  readonly lastDurationMs: number | null;
+  readonly lastRecord: CheckpointRecord | null;
 }
 
 export interface StageExplanation {
@@ -59,7 +72,8 @@ export interface HoldExplanation {
 
 /** @param progress undefined when the job does not run */
 export function explainJob(jobId: string, state: JobState, progress: JobProgress | undefined): JobExplanation {
-  if (progress === undefined || isTerminal(state)) return { jobId, state, engine: null, stages: [], heldBackAt: null };
+  if (progress === undefined || isTerminal(state))
+    return { jobId, state, engine: null, stages: [], heldBackAt: null, checkpoints: null };
   const slowBundlesOf = (wanted: string) =>
     (progress.slowBundles ?? []).flatMap(({ vertexId, ...bundle }) => (vertexId === wanted ? [bundle] : []));
   if (progress.stages !== undefined) {
@@ -78,7 +92,7 @@ export function explainJob(jobId: string, state: JobState, progress: JobProgress
       waitsForRoomAt: [],
       slowBundles: slowBundlesOf(vertexId),
     }));
-    return { jobId, state, engine: "blocking", stages, heldBackAt: null };
+    return { jobId, state, engine: "blocking", stages, heldBackAt: null, checkpoints: null };
   }
   const byVertex = new Map<string, TaskProgress[]>();
   for (const task of progress.tasks) byVertex.set(task.vertexId, [...(byVertex.get(task.vertexId) ?? []), task]);
@@ -88,7 +102,15 @@ export function explainJob(jobId: string, state: JobState, progress: JobProgress
     slowBundles: slowBundlesOf(tasks[0]?.vertexId ?? ""),
   }));
   const held = stages.find(({ holds, waitsForRoomAt }) => holds.length > 0 && waitsForRoomAt.length === 0);
-  return { jobId, state, engine: "streaming", stages, heldBackAt: held?.name ?? null };
+  const checkpoints =
+    progress.checkpoints === undefined
+      ? null
+      : {
+          ...progress.checkpoints,
+          lastDurationMs: progress.checkpoints.lastDurationMs ?? null,
+          lastRecord: progress.checkpoints.lastRecord ?? null,
+        };
+  return { jobId, state, engine: "streaming", stages, heldBackAt: held?.name ?? null, checkpoints };
 }
 
 function explainStage(
@@ -134,9 +156,10 @@ function explainHold({ subtaskIndex, status }: TaskProgress, hold: TaskHold): Ho
 }
 
 /** Lines for people. */
-export function explanationLines({ jobId, state, engine, stages, heldBackAt }: JobExplanation): string[] {
+export function explanationLines({ jobId, state, engine, stages, heldBackAt, checkpoints }: JobExplanation): string[] {
   if (engine === null) return [`${jobId} ${state}: no stage of it runs.`];
   const lines = [`${jobId} ${state}, ${engine === "streaming" ? "streaming" : "stage by stage"}`];
+  if (checkpoints !== null) lines.push(...checkpointLines(checkpoints));
   for (const stage of stages) {
     lines.push("", stage.name);
     const { parallelism, subtasksRunning, subtasksFinished, inputWatermark, outputWatermark } = stage;
@@ -159,6 +182,12 @@ export function explanationLines({ jobId, state, engine, stages, heldBackAt }: J
   }
   if (heldBackAt !== null) lines.push("", `Held back first at ${heldBackAt}.`);
   return lines;
+}
+
+function checkpointLines({ completed, aborted, lastDurationMs, lastRecord }: CheckpointsExplanation): string[] {
+  const took = lastDurationMs === null ? "" : `; the last one took ${Math.round(lastDurationMs)} ms`;
+  const line = `  checkpoints: ${completed} complete, ${aborted} given up${took}`;
+  return [line, ...(lastRecord === null ? [] : recordLines(lastRecord).map((text) => `    ${text}`))];
 }
 
 function slowBundleLines({ slowBundles }: StageExplanation): string[] {

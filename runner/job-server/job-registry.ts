@@ -13,8 +13,10 @@ import type { Log } from "../base/log.ts";
 import { encodeExecutionGraph } from "../graph/execution-graph-json.ts";
 import type { BuildOptions } from "../graph/build-execution-graph.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import { checkStorageRoot } from "../storage/open-storage.ts";
 import type { ArtifactStaging, DependencySets } from "./artifact-staging.ts";
 import type { ArtifactStore } from "./artifact-store.ts";
+import { endJobs, type OnShutdown } from "./end-jobs.ts";
 import { dependencySets, withStagedDependencies } from "./environment-dependencies.ts";
 import { Job } from "./job.ts";
 import { JobCopy } from "./job-copy.ts";
@@ -22,12 +24,13 @@ import { JobEventLog } from "./job-event-log.ts";
 import type { JobExecutor, JobProgress } from "./job-executor.ts";
 import { NO_METRICS } from "./job-metrics.ts";
 import { type JobSettings, jobSettings } from "./job-settings.ts";
-import type { JobState } from "./job-state.ts";
+import { isTerminal, type JobState } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { type OptionValues, readOptions } from "./pipeline-options.ts";
 import { resourceHintSentences } from "./resource-hints.ts";
-import { decodeOptions, nameOf, slugOf } from "./submitted-names.ts";
 import { storedSubmission } from "./recover-jobs.ts";
+import type { SavepointResult } from "./savepoints.ts";
+import { decodeOptions, nameOf, slugOf } from "./submitted-names.ts";
 import { stagedChecksums, type StoredJobRun, type UnfinishedJob, withFilesAt } from "./take-up-jobs.ts";
 
 export interface JobRegistryInit {
@@ -42,6 +45,8 @@ export interface JobRegistryInit {
   /** Finished jobs that are kept. */
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
+  /** What becomes, when the server ends, of jobs that could go on under the next one. */
+  readonly onShutdown: OnShutdown;
   readonly limits: ServerLimits;
   readonly clock: Clock;
   readonly log: Log;
@@ -68,15 +73,16 @@ interface Preparation extends PrepareRequest {
 const MAX_PREPARATIONS = 200;
 /** Preparations that were run, kept so that a second Run is told the truth. */
 const MAX_USED_PREPARATIONS = 1_000;
-/** So long the jobs may take to end when the server does. */
-const CLOSE_GRACE_MS = 8_000;
 
 export class JobRegistry {
   readonly #init: JobRegistryInit;
   readonly #preparations = new Map<PreparationId, Preparation>();
   /** Undefined while Run is waiting for the artifacts. */
   readonly #used = new Map<PreparationId, JobId | undefined>();
-  readonly #live = new Map<JobId, { readonly job: Job; readonly ended: Promise<void> }>();
+  readonly #live = new Map<
+    JobId,
+    { readonly job: Job; readonly ended: Promise<void>; readonly stagingToken: string }
+  >();
   #closing = false;
 
   private constructor(init: JobRegistryInit) {
@@ -254,12 +260,12 @@ export class JobRegistry {
       .then(() => job.stored)
       .then(() => this.#retire(job, run.retrievalToken))
       .catch((thrown: unknown) => log.error({ err: thrown, job: job.jobId }, "retiring a job failed"));
-    this.#live.set(job.jobId, { job, ended });
+    this.#live.set(job.jobId, { job, ended, stagingToken: run.retrievalToken });
   }
 
   #retire(job: Job, stagingToken: string): void {
     this.#live.delete(job.jobId);
-    if (this.#init.cleanArtifactsPerJob) this.#init.staging.forget(stagingToken);
+    if (this.#init.cleanArtifactsPerJob && isTerminal(job.state)) this.#init.staging.forget(stagingToken);
     if (!this.#closing) this.#init.store.prune(this.#init.historySize);
   }
 
@@ -288,11 +294,6 @@ export class JobRegistry {
   /** As submitted, byte for byte. @throws WeirError NOT_FOUND */
   pipeline(jobId: JobId): Uint8Array {
     return this.#known(jobId, this.#init.store.pipeline(jobId));
-  }
-
-  /** The encoded execution graph. @throws WeirError NOT_FOUND */
-  plan(jobId: JobId): Uint8Array {
-    return this.#known(jobId, this.#init.store.plan(jobId));
   }
 
   /** Encoded GetJobMetricsResponse. @throws WeirError NOT_FOUND */
@@ -338,28 +339,35 @@ export class JobRegistry {
     return job.state;
   }
 
+  /**
+   * Takes a savepoint. @returns when it is complete; with `stop` when the job has ended
+   * @throws WeirError NOT_FOUND; FAILED_PRECONDITION for a job that can have none; and why it was given up
+   */
+  async savepoint(jobId: JobId, path: string, stop: boolean): Promise<SavepointResult> {
+    const live = this.#live.get(jobId);
+    const state = live?.job.state ?? this.state(jobId).state;
+    if (live === undefined || state !== "RUNNING")
+      throw userError("FAILED_PRECONDITION", `Job ${jobId} is ${state}: only a running job can have a savepoint.`);
+    const root = path === "" ? undefined : checkStorageRoot(path, "The savepoint's folder");
+    const result = await this.#init.executor.savepoint(jobId, root, stop);
+    if (stop) await live.ended;
+    return result;
+  }
+
   /** How far a running job has come; undefined for one that does not run. */
   progress(jobId: JobId): JobProgress | undefined {
     return this.#live.has(jobId) ? this.#init.executor.progress(jobId) : undefined;
   }
 
-  /** Ends what runs, as failed, and waits for it. Idempotent. */
+  /** Ends what runs, as cancelled or, where it can be and is wanted, suspended, and waits for it. Idempotent. */
   async close(): Promise<void> {
     this.#closing = true;
-    const grace = new AbortController();
+    const cancel = (jobId: JobId) => void this.cancel(jobId);
     const live = [...this.#live.values()];
-    for (const { job } of live) {
-      job.message("WARNING", "The job server is ending: the job is cancelled.");
-      this.cancel(job.jobId);
-    }
-    const ended = Promise.all(live.map((entry) => entry.ended));
-    const late = this.#init.clock.sleep(CLOSE_GRACE_MS, grace.signal).catch(() => undefined);
-    await Promise.race([ended, late]);
-    grace.abort();
-    for (const { job } of live) {
-      job.finish({ kind: "cancelled" });
-      job.close();
-    }
+    await endJobs(live, { ...this.#init, cancel });
+    // Also of one whose executor has not let go of it in time.
+    for (const { job, stagingToken } of live) this.#retire(job, stagingToken);
+    for (const { stagingToken } of this.#preparations.values()) this.#init.staging.forget(stagingToken);
   }
 
   #assertOpen(): void {

@@ -15,7 +15,9 @@ import { artifactRetrieval } from "./artifact-retrieval.ts";
 import { ArtifactStaging } from "./artifact-staging.ts";
 import { ArtifactStore } from "./artifact-store.ts";
 import { assertPortFree } from "./assert-port-free.ts";
+import type { OnShutdown } from "./end-jobs.ts";
 import type { JobExecutor } from "./job-executor.ts";
+import { jobControl } from "./job-control.ts";
 import { jobInspection } from "./job-inspection.ts";
 import { JobRegistry } from "./job-registry.ts";
 import { jobService } from "./job-service.ts";
@@ -34,6 +36,7 @@ export interface JobServerInit {
   readonly recoverFrom?: string | undefined;
   readonly historySize: number;
   readonly cleanArtifactsPerJob: boolean;
+  readonly onShutdown: OnShutdown;
   readonly limits: ServerLimits;
   readonly buildGraph: (pipeline: Uint8Array, options: BuildOptions) => ExecutionGraph;
   readonly openExecutor: (context: ExecutorContext) => OpenedExecutor;
@@ -84,15 +87,19 @@ export class JobServer {
       await assertPortFree(host, init.jobPort, "--job-port");
       await assertPortFree(host, init.artifactPort, "--artifact-port");
       const store = scope.own(JobStore.open(init.dataDirectory, init.clock.nowMs()));
+      let unfinished = unfinishedJobs(store);
       const artifacts = scope.own(
         await ArtifactStore.open({
           directory: init.artifactsDirectory,
           serverId: store.serverId,
           clean: init.cleanArtifactsPerJob,
-          kept: keptArtifacts(unfinishedJobs(store)),
+          kept: keptArtifacts(unfinished),
         }),
       );
-      if (init.recoverFrom !== undefined) await recoverJobs({ path: init.recoverFrom, store, artifacts, log });
+      if (init.recoverFrom !== undefined) {
+        await recoverJobs({ path: init.recoverFrom, store, artifacts, log });
+        unfinished = unfinishedJobs(store);
+      }
       const staging = new ArtifactStaging(artifacts, log);
       const artifactServer = await GrpcServer.open(
         [staging.served, artifactRetrieval(artifacts)],
@@ -104,9 +111,9 @@ export class JobServer {
       scope.own(executor);
       const artifactAddress = artifactServer.address;
       const jobs = JobRegistry.open({ ...init, store, executor, staging, artifacts, artifactAddress });
-      jobs.takeUp(unfinishedJobs(store));
+      jobs.takeUp(unfinished);
       const jobServer = await GrpcServer.open(
-        [jobService(jobs, artifactAddress), jobInspection(jobs), ...services],
+        [jobService(jobs, artifactAddress), jobInspection(jobs), jobControl(jobs), ...services],
         host,
         init.jobPort,
       );

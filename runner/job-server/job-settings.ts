@@ -6,6 +6,8 @@ import { userError } from "../base/errors.ts";
 import { checkStorageRoot } from "../storage/open-storage.ts";
 import { type CheckpointSettings, checkpointSettings } from "./checkpoint-settings.ts";
 import type { OptionValues } from "./pipeline-options.ts";
+import { restartPolicy } from "./restart-policy.ts";
+import type { RestartPolicy } from "./restart-strategy.ts";
 
 export interface JobSettings {
   readonly streaming: boolean;
@@ -18,9 +20,8 @@ export interface JobSettings {
   readonly maxBundleTimeMs: number;
   /** SDK harnesses per worker and environment; 0: the runner chooses. */
   readonly sdkWorkerParallelism: number;
-  /** Restarts of a failed job; undefined: the default. */
-  readonly numberOfExecutionRetries: number | undefined;
-  readonly executionRetryDelayMs: number | undefined;
+  /** When it has failed. */
+  readonly restarts: RestartPolicy;
   /** As the user gave it; LOOPBACK is EXTERNAL on the wire and known only by this. */
   readonly environmentType: string | undefined;
   readonly checkpointingMode: string | undefined;
@@ -52,8 +53,7 @@ export function jobSettings(values: OptionValues): JobSettings {
     maxBundleSize: values.integer("max_bundle_size") ?? (streaming ? 1_000 : 1_000_000),
     maxBundleTimeMs: values.integer("max_bundle_time_mills") ?? (streaming ? 1_000 : 10_000),
     sdkWorkerParallelism: values.integer("sdk_worker_parallelism") ?? 1,
-    numberOfExecutionRetries: unlessNegative(values.integer("number_of_execution_retries")),
-    executionRetryDelayMs: unlessNegative(values.integer("execution_retry_delay")),
+    restarts: restartPolicy(values),
     environmentType: values.string("environment_type") ?? values.string("default_environment_type"),
     checkpointingMode: values.string("checkpointing_mode"),
     experiments: values.array("experiments"),

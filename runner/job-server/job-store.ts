@@ -213,6 +213,11 @@ export class JobStore {
     this.#database.prepare("UPDATE jobs SET take_ups = take_ups + 1 WHERE job_id = ?").run(jobId);
   }
 
+  /** The server has ended as it was asked to, not by the job's doing. */
+  forgetTakeUps(jobId: JobId): void {
+    this.#database.prepare("UPDATE jobs SET take_ups = 0 WHERE job_id = ?").run(jobId);
+  }
+
   /** The job has a complete checkpoint, its first or the first since it was taken up. */
   setCheckpointed(jobId: JobId): void {
     this.#database.prepare("UPDATE jobs SET take_ups = 0, checkpointed = 1 WHERE job_id = ?").run(jobId);

@@ -10,7 +10,7 @@ import type { JobId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { JobEventWriter } from "./job-event-writer.ts";
 import { boundedText, type JobEvent, JobEventLog, storedEvent } from "./job-event-log.ts";
-import type { JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
+import type { CopyDirectory, JobExecutor, JobObserver, JobOutcome, JobRun, MessageImportance } from "./job-executor.ts";
 import type { JobCopy } from "./job-copy.ts";
 import { encodeJobMetrics, NO_METRICS } from "./job-metrics.ts";
 import { assertTransition, isTerminal, type JobState } from "./job-state.ts";
@@ -108,7 +108,7 @@ export class Job implements JobObserver {
         message: `Weir failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
       };
     }
-    await this.#copy?.ended();
+    if (outcome.kind !== "suspended") await this.#copy?.ended();
     this.finish(outcome);
   }
 
@@ -128,6 +128,7 @@ export class Job implements JobObserver {
           this.#transition("CANCELLED");
         } else {
           this.message("ERROR", outcome.message);
+          this.#log.error(`the job has failed\n${outcome.message}`);
           this.#transition("FAILED");
         }
         break;
@@ -135,6 +136,14 @@ export class Job implements JobObserver {
         this.cancelling();
         this.#transition("CANCELLED");
         break;
+      case "suspended":
+        // In its store and for its clients it is as it was: streams that have no end break with the server.
+        try {
+          this.#store.forgetTakeUps(this.jobId);
+        } catch (thrown) {
+          this.#log.error({ err: thrown }, "the end of the server counts as the job's doing");
+        }
+        return;
     }
     this.#finished.resolve();
   }
@@ -157,8 +166,8 @@ export class Job implements JobObserver {
     if (this.#state === "STARTING") this.#transition("RUNNING");
   }
 
-  keepCopy(folder: string): Promise<void> {
-    return this.#copy?.store(folder) ?? Promise.resolve();
+  keepCopy(directory: CopyDirectory): Promise<void> {
+    return this.#copy?.store(directory) ?? Promise.resolve();
   }
 
   checkpointed(): void {

@@ -4,8 +4,11 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { silentLog } from "../base/log.ts";
 import { encodeManifest } from "../checkpoint/snapshot-manifest.ts";
+import { channelFingerprintOf, fingerprintOf } from "../graph/plan-fingerprints.ts";
 import { openSavepoint, pipelineFacts } from "./open-savepoint.ts";
+import { savepointPoint } from "./restore-points.ts";
 import { Scheduler } from "./scheduler.ts";
+import { streamingParallelism } from "./streaming-plan.ts";
 import { diamond, FakeWorkers, ManualClock, RecordingObserver, runOf, settle } from "./streaming-fixture.ts";
 
 /** A retained checkpoint of a job of the same pipeline that ran at parallelism 2, with 16 key groups. */
@@ -34,7 +37,7 @@ function snapshot(t: ExecutionContext) {
     ...pipelineFacts(graph),
   };
   writeFileSync(join(folder, "checkpoint-7.json"), encodeManifest(manifest));
-  return { folder, graph };
+  return { folder, graph, manifest };
 }
 
 function schedule(t: ExecutionContext, options: Record<string, unknown>) {
@@ -81,6 +84,27 @@ test("a new job takes its tasks' parts of a savepoint at another parallelism, an
     workers.hear(worker, { $case: "jobReleased", value: { jobId: run.jobId } } as Parameters<typeof workers.hear>[1]);
   await cancelled;
   t.is((await outcome).kind, "cancelled");
+});
+
+test("an unaligned checkpoint is for the very same pipeline", async (t) => {
+  const { folder, graph, manifest } = snapshot(t);
+  const path = join(folder, "checkpoint-8.json");
+  const inFlight = (fingerprints: { graphFingerprint: string; channelFingerprint?: string }) => {
+    const [first, ...others] = manifest.tasks;
+    const files = [...(first?.files ?? []), { path: "b.0", byteLength: 3, sha256: "00", inFlight: true }];
+    const tasks = first === undefined ? [] : [{ ...first, files }, ...others];
+    writeFileSync(path, encodeManifest({ ...manifest, checkpointId: 8, ...fingerprints, tasks }));
+  };
+  inFlight({ graphFingerprint: "ab", channelFingerprint: "cd" });
+  await t.throwsAsync(openSavepoint(path, graph, false), { message: /unaligned checkpoint of another pipeline/ });
+  inFlight({ graphFingerprint: "ab", channelFingerprint: channelFingerprintOf(graph) });
+  await t.notThrowsAsync(openSavepoint(path, graph, false));
+  inFlight({ graphFingerprint: fingerprintOf(graph) });
+  const { settings } = runOf(graph);
+  const parallelismAt = async (location: string) =>
+    streamingParallelism(graph, settings, 9, savepointPoint(await openSavepoint(location, graph, false)).boundTo);
+  t.is(await parallelismAt(path), 2);
+  t.is(await parallelismAt(folder.concat("/checkpoint-7.json")), 9);
 });
 
 test("a path without a snapshot, and a snapshot with a damaged file, fail the job at once and by name", async (t) => {

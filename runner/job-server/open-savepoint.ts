@@ -4,9 +4,10 @@
  */
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { matchSavepoint, type PipelineFacts, type SavepointMatch } from "../checkpoint/match-savepoint.ts";
-import type { SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { holdsInFlight, type SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { WeirError } from "../base/errors.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
+import { channelFingerprintOf, fingerprintOf } from "../graph/plan-fingerprints.ts";
 import { describeStateTables } from "../graph/state-tables.ts";
 import { openStorage } from "../storage/open-storage.ts";
 
@@ -25,6 +26,15 @@ export async function openSavepoint(
   allowNonRestored: boolean,
 ): Promise<OpenedSavepoint> {
   const manifest = await readSavepoint(path);
+  const hasSameChannels =
+    manifest.graphFingerprint === fingerprintOf(graph) || manifest.channelFingerprint === channelFingerprintOf(graph);
+  if (holdsInFlight(manifest) && !hasSameChannels)
+    throw new WeirError({
+      code: "FAILED_PRECONDITION",
+      domain: "user",
+      message: `The pipeline cannot go on from ${path}: it is an unaligned checkpoint of another pipeline, with data that was on its way between that one's stages.`,
+      hint: "A savepoint of that job holds no such data: it can be restored into a pipeline that was changed.",
+    });
   const match = matchSavepoint(manifest, pipelineFacts(graph));
   const problems = [...match.incompatible, ...(allowNonRestored ? [] : match.notRestored)];
   if (problems.length > 0)

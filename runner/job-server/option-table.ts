@@ -1,12 +1,13 @@
 /**
  * Every pipeline option that Weir knows: those of Beam's FlinkPipelineOptions under their Python names, with Flink's
- * types and defaults exactly, and those of the SDKs that a runner has to read.
+ * types and defaults exactly, a few of Weir's own, and those of the SDKs that a runner has to read.
  *
  * The stock Python client drops an option that DescribePipelineOptions does not name, and registers a BOOLEAN whose
  * default is "true" as `store_false`: a default that differs from Flink's would turn a user's flag around.
  * Source: FlinkPipelineOptions.java, VersionDependentFlinkPipelineOptions.java; pipeline_options.py for the SDK's.
  */
 
+import { RESTART_STRATEGY_TYPES } from "./restart-strategy.ts";
 import { stateBackendSentence } from "./state-backend.ts";
 
 export type OptionType = "STRING" | "BOOLEAN" | "INTEGER" | "ARRAY";
@@ -49,6 +50,11 @@ function option(
   limits: Limits = {},
 ): OptionSpec {
   return { name, type, defaultValue, description, effect, described: true, ...limits };
+}
+
+/** Without a default: only what was set is told. */
+function honoured(name: string, type: OptionType, description: string, limits: Limits = {}): OptionSpec {
+  return option("honoured", name, type, undefined, description, limits);
 }
 
 function sdkOption(name: string, type: OptionType, defaultValue: string | undefined, limits: Limits = {}): OptionSpec {
@@ -99,7 +105,10 @@ const CHECKPOINTS: readonly OptionSpec[] = [
     },
   ),
   option("not-yet", "num_concurrent_checkpoints", "INTEGER", "1", "Checkpoints that may run at once.", { minimum: 1 }),
-  option("not-yet", "fail_on_checkpointing_errors", "BOOLEAN", "true", "Whether a failed checkpoint fails its job."),
+  option("mapped", "fail_on_checkpointing_errors", "BOOLEAN", "true", "See tolerable_checkpoint_failures.", {
+    mapping: () =>
+      "Option --fail_on_checkpointing_errors (turned off) asks for what Weir does anyway: failed checkpoints fail no job, unless --tolerable_checkpoint_failures says how many may.",
+  }),
   option(
     "not-yet",
     "finish_bundle_before_checkpointing",
@@ -107,8 +116,8 @@ const CHECKPOINTS: readonly OptionSpec[] = [
     "false",
     "End running bundles before a checkpoint.",
   ),
-  option("not-yet", "unaligned_checkpoint_enabled", "BOOLEAN", "false", "Checkpoint barriers may overtake data."),
-  option("not-yet", "force_unaligned_checkpoint_enabled", "BOOLEAN", "false", "Unaligned whatever the job's graph."),
+  option("honoured", "unaligned_checkpoint_enabled", "BOOLEAN", "false", "Checkpoint barriers may overtake data."),
+  option("honoured", "force_unaligned_checkpoint_enabled", "BOOLEAN", "false", "Unaligned whatever the job's graph."),
   option("honoured", "externalized_checkpoints_enabled", "BOOLEAN", "false", "Keep checkpoints beyond their job."),
   option("honoured", "retain_externalized_checkpoints_on_cancellation", "BOOLEAN", "false", "Also of a cancelled job."),
   option("not-yet", "report_checkpoint_duration", "STRING", undefined, "Metric namespace for the time of checkpoints."),
@@ -142,6 +151,30 @@ const RESTART: readonly OptionSpec[] = [
     ...COUNT_OR_UNSET,
   }),
   option("honoured", "execution_retry_delay", "INTEGER", "-1", "Milliseconds between restarts.", { ...COUNT_OR_UNSET }),
+];
+
+const RESTART_STRATEGY = "restart_strategy_";
+const FAILURE_RATE = `${RESTART_STRATEGY}failure_rate_`;
+const EXPONENTIAL_DELAY = `${RESTART_STRATEGY}exponential_delay_`;
+
+/** Flink's configuration, under its names; durations as Flink writes them. Defaults are in the text: see restart-policy.ts. */
+const RESTART_STRATEGIES: readonly OptionSpec[] = [
+  honoured(`${RESTART_STRATEGY}type`, "STRING", "none, fixed-delay, failure-rate or exponential-delay.", {
+    choices: Object.keys(RESTART_STRATEGY_TYPES),
+  }),
+  honoured(`${RESTART_STRATEGY}fixed_delay_attempts`, "INTEGER", "Restarts in all (1).", { minimum: 0 }),
+  honoured(`${RESTART_STRATEGY}fixed_delay_delay`, "STRING", "Between restarts (1 s)."),
+  honoured(`${FAILURE_RATE}max_failures_per_interval`, "INTEGER", "More end the job (1).", { minimum: 1 }),
+  honoured(`${FAILURE_RATE}failure_rate_interval`, "STRING", "In which failures are counted (1 min)."),
+  honoured(`${FAILURE_RATE}delay`, "STRING", "Between restarts (1 s)."),
+  honoured(`${EXPONENTIAL_DELAY}initial_backoff`, "STRING", "Before the first restart (1 s)."),
+  honoured(`${EXPONENTIAL_DELAY}max_backoff`, "STRING", "Between restarts at most (1 min)."),
+  honoured(`${EXPONENTIAL_DELAY}backoff_multiplier`, "STRING", "From one backoff to the next (1.5)."),
+  honoured(`${EXPONENTIAL_DELAY}reset_backoff_threshold`, "STRING", "Without failure, to begin anew (1 h)."),
+  honoured(`${EXPONENTIAL_DELAY}jitter_factor`, "STRING", "Of the backoff, more or less by chance (0.1)."),
+  honoured(`${EXPONENTIAL_DELAY}attempts_before_reset_backoff`, "INTEGER", "Restarts in a row (any number).", {
+    minimum: 1,
+  }),
 ];
 
 const BUNDLES: readonly OptionSpec[] = [
@@ -215,6 +248,26 @@ const EXECUTION: readonly OptionSpec[] = [
   option("honoured", "streaming", "BOOLEAN", "false", "Run as a streaming job."),
 ];
 
+/** Weir's own. */
+const WEIR: readonly OptionSpec[] = [
+  option(
+    "honoured",
+    "aligned_checkpoint_timeout",
+    "INTEGER",
+    "-1",
+    "Milliseconds after which an aligned checkpoint's barriers overtake data; -1: never.",
+    { ...COUNT_OR_UNSET },
+  ),
+  option(
+    "honoured",
+    "tolerable_checkpoint_failures",
+    "INTEGER",
+    "-1",
+    "Checkpoints in a row that may fail before the job does and restarts; -1: any number, 0 is Flink's default.",
+    { ...COUNT_OR_UNSET },
+  ),
+];
+
 /** Of the SDKs, and of Python's FlinkRunnerOptions and PortableOptions. */
 const SDK: readonly OptionSpec[] = [
   sdkOption("sdk_worker_parallelism", "INTEGER", "1", { minimum: 0, maximum: 1_024 }),
@@ -238,8 +291,10 @@ export const OPTION_TABLE: readonly OptionSpec[] = [
   ...CHECKPOINTS,
   ...STATE,
   ...RESTART,
+  ...RESTART_STRATEGIES,
   ...BUNDLES,
   ...SOURCES,
   ...EXECUTION,
+  ...WEIR,
   ...SDK,
 ];

@@ -24,11 +24,26 @@ disable_metrics BOOLEAN false · files_to_stage ARRAY – · streaming BOOLEAN f
 use_data_stream_for_batch BOOLEAN false · force_slot_sharing_group BOOLEAN true
 disable_metric_accumulator BOOLEAN false · shutdown_sources_on_final_watermark BOOLEAN false`;
 
+const RESTART_STRATEGY = `
+type STRING · fixed_delay_attempts INTEGER · fixed_delay_delay STRING · failure_rate_max_failures_per_interval INTEGER
+failure_rate_failure_rate_interval STRING · failure_rate_delay STRING · exponential_delay_initial_backoff STRING
+exponential_delay_max_backoff STRING · exponential_delay_backoff_multiplier STRING
+exponential_delay_reset_backoff_threshold STRING · exponential_delay_jitter_factor STRING
+exponential_delay_attempts_before_reset_backoff INTEGER`;
+
+const WEIR_DEFAULTS = [
+  "aligned_checkpoint_timeout INTEGER -1",
+  "tolerable_checkpoint_failures INTEGER -1",
+  ...RESTART_STRATEGY.trim()
+    .split(/ · |\n/)
+    .map((option) => `restart_strategy_${option} –`),
+];
+
 test("every option of Beam's FlinkPipelineOptions is described with Flink's type and default", (t) => {
   const described = OPTION_TABLE.filter((option) => option.described).map(
     ({ name, type, defaultValue }) => `${name} ${type} ${defaultValue ?? "–"}`,
   );
-  const expected = FLINK_DEFAULTS.trim().split(/ · |\n/);
+  const expected = [...FLINK_DEFAULTS.trim().split(/ · |\n/), ...WEIR_DEFAULTS];
   t.deepEqual(described.toSorted(), expected.toSorted());
 });
 
@@ -73,9 +88,39 @@ for (const [name, value, says] of [
   });
 }
 
+test("barriers overtake data at once, after a while, or never", (t) => {
+  const after = (options: Record<string, unknown>) =>
+    jobSettings(readOptions({ checkpointing_interval: 1_000, ...options })).checkpoints?.overtakesAfterMs;
+  t.is(after({}), undefined);
+  t.is(after({ unaligned_checkpoint_enabled: true }), 0);
+  t.is(after({ force_unaligned_checkpoint_enabled: true }), 0);
+  t.is(after({ aligned_checkpoint_timeout: 500 }), 500);
+  t.is(after({ aligned_checkpoint_timeout: 500, unaligned_checkpoint_enabled: true }), 500);
+});
+
+for (const [options, name] of [
+  [{ unaligned_checkpoint_enabled: true, checkpointing_mode: "AT_LEAST_ONCE" }, "unaligned_checkpoint_enabled"],
+  [{ aligned_checkpoint_timeout: 5, checkpointing_mode: "AT_LEAST_ONCE" }, "aligned_checkpoint_timeout"],
+  [{ force_unaligned_checkpoint_enabled: true, num_concurrent_checkpoints: 2 }, "force_unaligned_checkpoint_enabled"],
+] as const) {
+  test(`${Object.keys(options).join(" and ")} together are refused by name`, (t) => {
+    const failure = t.throws(() => jobSettings(readOptions({ checkpointing_interval: 1_000, ...options })));
+    for (const each of [name, Object.keys(options)[1] ?? ""]) t.true(failure?.message.includes(`--${each}`));
+  });
+}
+
 test("a flag whose default is true is reported when it turns something off, and only then", (t) => {
   t.deepEqual(readOptions({ "beam:option:operator_chaining:v1": true }).ineffective(), []);
   t.regex(readOptions({ "beam:option:operator_chaining:v1": false }).ineffective().join(), /--operator_chaining/);
+});
+
+test("failed checkpoints fail no job, however many, unless it is said how many may; which Flink's flag cannot say", (t) => {
+  const tolerable = (options: Record<string, unknown>) =>
+    jobSettings(readOptions({ checkpointing_interval: 1_000, ...options })).checkpoints?.tolerableFailures;
+  t.is(tolerable({ fail_on_checkpointing_errors: true }), undefined);
+  t.is(tolerable({ tolerable_checkpoint_failures: "0" }), 0);
+  t.deepEqual(readOptions({ fail_on_checkpointing_errors: true }).ineffective(), []);
+  t.regex(readOptions({ fail_on_checkpointing_errors: false }).ineffective().join(), /unless --tolerable_checkpoint_/);
 });
 
 /** What the stock Python client sends when a user sets nothing. */

@@ -1,5 +1,5 @@
 // A job server without the disk of the last one, and a job in its checkpoint storage.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import {
@@ -17,7 +17,9 @@ import {
   submit,
   texts,
 } from "../../test/support/job-server-fixture.ts";
+import { systemClock } from "../base/clock.ts";
 import { unaryCall } from "../base/grpc.ts";
+import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import type { JobRun } from "./job-executor.ts";
 
 /** A job that has had a checkpoint in `storage`, under a server that is gone with its disk. */
@@ -36,22 +38,18 @@ async function lostJob(t: ExecutionContext, storage: string) {
   observer.message("BASIC", "before");
   const info = MonitoringInfo.encode(MonitoringInfo.fromPartial({ urn: "counted" })).finish();
   observer.metrics([], [info]);
-  await observer.keepCopy(folder);
+  const claimed = new CheckpointDirectory(folder);
+  await claimed.claim(0, systemClock);
+  await observer.keepCopy(claimed);
   observer.checkpointed();
   while (!readdirSync(folder).some((name) => name.startsWith("history-"))) await new Promise(setImmediate);
   return { first, jobId, run, observer, folder };
 }
 
-/** As kill -9 leaves the storage: the job did not end. */
-async function lose(server: { close(): Promise<void> }, folder: string): Promise<void> {
-  await server.close();
-  rmSync(join(folder, "ended.json"));
-}
-
 test("a job goes on from its checkpoint storage alone: same id, history, metrics, pipeline", async (t) => {
   const storage = newDirectory(t);
-  const { first, jobId, run, folder } = await lostJob(t, storage);
-  await lose(first.server, folder);
+  const { first, jobId, run } = await lostJob(t, storage);
+  await first.server.close();
   const { client, executor } = await openServer(t, newDirectory(t), 0, storage);
   const after = executor.started[0] ?? t.fail();
   t.is(after.run.retrievalToken, run.retrievalToken);
@@ -85,19 +83,30 @@ test("a job that is over is not recovered, nor one that the server knows", async
   t.is(jobInfo.length, 1);
 });
 
+test("a server that has lost a job to another one does not say that the job is over", async (t) => {
+  const storage = newDirectory(t);
+  const { first, jobId, folder } = await lostJob(t, storage);
+  await new CheckpointDirectory(folder).claim(0, systemClock);
+  first.executor.started[0]?.end({ kind: "failed", message: "another job server has the job" });
+  await first.server.close();
+  t.false(readdirSync(folder).includes("ended.json"));
+  const { executor } = await openServer(t, newDirectory(t), 0, storage);
+  t.is(String(executor.started[0]?.run.jobId), jobId);
+});
+
 test("one job can be recovered by its own folder, and a damaged one leaves the others alone", async (t) => {
   const storage = newDirectory(t);
   const damaged = await lostJob(t, storage);
-  await lose(damaged.first.server, damaged.folder);
+  await damaged.first.server.close();
   const whole = await lostJob(t, storage);
-  await lose(whole.first.server, whole.folder);
+  await whole.first.server.close();
   const path = join(damaged.folder, "submission.json");
   const bytes = readFileSync(path);
   writeFileSync(path, bytes.subarray(0, bytes.length / 2));
   const ids = (started: readonly { readonly run: JobRun }[]) => started.map(({ run }) => run.jobId as string);
   const all = await openServer(t, newDirectory(t), 0, storage);
   t.deepEqual(ids(all.executor.started), [whole.jobId]);
-  await lose(all.server, whole.folder).catch(() => undefined);
+  await all.server.close();
   const one = await openServer(t, newDirectory(t), 0, whole.folder);
   t.deepEqual(ids(one.executor.started), [whole.jobId]);
 });

@@ -10,7 +10,7 @@ import type { VertexId } from "../base/ids.ts";
 import { readManifests } from "../checkpoint/read-manifests.ts";
 import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import { formerPartsOf } from "../checkpoint/rescale.ts";
-import type { SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { holdsInFlight, type SnapshotFileRef, type SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { OpenedSavepoint } from "./open-savepoint.ts";
 import { readWhole, waitingForStore } from "./read-whole-checkpoint.ts";
@@ -19,6 +19,8 @@ import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";
 /** Where an execution attempt goes on from. */
 export interface RestorePoint {
   readonly checkpointId: number;
+  /** Subtasks by vertex, where it holds data that was in flight between them: it can be restored at no other number. */
+  readonly boundTo: ReadonlyMap<string, number> | undefined;
   readonly taskOf: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
 }
 
@@ -146,6 +148,7 @@ function restorePointOf(manifest: SnapshotManifest): RestorePoint {
   const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
   return {
     checkpointId: manifest.checkpointId,
+    boundTo: boundTo(manifest),
     taskOf: (vertexId, subtaskIndex, parallelism) => {
       const tasks = byVertex.get(vertexId) ?? [];
       const filesOf = (index: number) => wireFiles(tasks.find((task) => task.subtaskIndex === index)?.files ?? []);
@@ -163,6 +166,7 @@ export function savepointPoint({ manifest, match }: OpenedSavepoint): RestorePoi
   const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
   return {
     checkpointId: manifest.checkpointId,
+    boundTo: boundTo(manifest),
     taskOf: (vertexId, subtaskIndex, parallelism) => {
       const matched = match.vertices.get(vertexId);
       const tasks = byVertex.get(matched?.formerVertexId ?? "") ?? [];
@@ -178,6 +182,12 @@ export function savepointPoint({ manifest, match }: OpenedSavepoint): RestorePoi
   };
 }
 
+/** See RestorePoint. */
+export function boundTo(manifest: SnapshotManifest): ReadonlyMap<string, number> | undefined {
+  if (!holdsInFlight(manifest)) return undefined;
+  return new Map(manifest.tasks.map(({ vertexId, parallelism }) => [vertexId, parallelism]));
+}
+
 function wireFiles(files: readonly SnapshotFileRef[]): SnapshotFile[] {
-  return files.map((file) => ({ ...file, byteLength: BigInt(file.byteLength) }));
+  return files.map((file) => ({ ...file, byteLength: BigInt(file.byteLength), inFlight: file.inFlight ?? false }));
 }

@@ -9,7 +9,10 @@ import { CheckpointRemovals } from "./checkpoint-removals.ts";
 import { type Execution, requiresStreaming } from "./executor-selection.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobProgress, JobRun } from "./job-executor.ts";
 import { openSavepoint } from "./open-savepoint.ts";
+import { boundTo } from "./restore-points.ts";
+import type { SavepointResult } from "./savepoints.ts";
 import { SlowBundleTable } from "./slow-bundle-table.ts";
+import { parallelismFor } from "./streaming-plan.ts";
 import { DEFAULT_STUCK_AFTER_MS, StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
 
 export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
@@ -64,11 +67,29 @@ export class Scheduler implements JobExecutor {
     await execution?.released;
   }
 
+  suspend(jobId: JobId): boolean {
+    return this.#jobs.get(jobId)?.execution.suspend?.() ?? false;
+  }
+
   drain(jobId: JobId): boolean {
     const execution = this.#jobs.get(jobId)?.execution;
     if (execution?.drain === undefined) return false;
     execution.drain();
     return true;
+  }
+
+  async savepoint(jobId: JobId, path: string | undefined, stop: boolean): Promise<SavepointResult> {
+    const execution = this.#jobs.get(jobId)?.execution;
+    if (execution?.savepoint !== undefined) return execution.savepoint(path, stop);
+    throw new WeirError({
+      code: "FAILED_PRECONDITION",
+      domain: "user",
+      message:
+        execution === undefined
+          ? `Job ${jobId} is not running.`
+          : `Job ${jobId} is a batch job: it runs stage by stage and has no snapshot to go on from.`,
+      hint: execution === undefined ? "Ask again when it is." : "Savepoints are of jobs that ran with --streaming.",
+    });
   }
 
   progress(jobId: JobId): JobProgress | undefined {
@@ -122,6 +143,14 @@ async function withSavepoint(run: JobRun, path: string, isStreaming: boolean, ob
       "WARNING",
       `Option --max_parallelism is ${settings.maxParallelism}; the snapshot's ${maxParallelism} counts.`,
     );
+  const bound = boundTo(savepoint.manifest);
+  const parallelism = bound === undefined ? undefined : parallelismFor(run.graph, settings, bound);
+  if (parallelism !== undefined && settings.parallelism !== undefined && settings.parallelism !== parallelism)
+    observer.message(
+      "WARNING",
+      `Option --parallelism is ${settings.parallelism}; the snapshot's ${parallelism} counts, since it is an unaligned checkpoint.`,
+    );
+  for (const changed of savepoint.match.changed) observer.message("WARNING", changed);
   for (const dropped of savepoint.match.notRestored)
     observer.message("WARNING", `${dropped} It is dropped, as --allow_non_restored_state asks.`);
   return { ...run, settings: { ...settings, maxParallelism }, savepoint };

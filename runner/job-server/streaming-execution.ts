@@ -8,24 +8,26 @@
  * and `ended` is reached from any of them, once.
  */
 import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
-import type { Clock } from "../base/clock.ts";
+import { chance, type Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
+import type { WorkerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
-import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
+import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
-import { locationIn } from "../storage/checkpoint-storage.ts";
-import { fingerprintOf } from "./checkpoint-attempt.ts";
-import { CheckpointRemovals } from "./checkpoint-removals.ts";
-import { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
+import type { CheckpointRemovals } from "./checkpoint-removals.ts";
+import type { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
 import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
-import { pipelineFacts } from "./open-savepoint.ts";
-import { RestartStrategy } from "./restart-strategy.ts";
+import { openCoordinator } from "./open-coordinator.ts";
+import { restartsAnyFailure, RestartStrategy } from "./restart-strategy.ts";
 import { type RestorePoint, savepointPoint } from "./restore-points.ts";
+import { defaultSavepointPath, noCheckpoints } from "./savepoint-folder.ts";
+import type { SavepointResult } from "./savepoints.ts";
 import { StreamMetrics } from "./stream-metrics.ts";
 import { StreamTaskTable } from "./stream-task-table.ts";
 import { planStreaming, stateSubtasks, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import { successivePlacement } from "./successive-placement.ts";
 import { StuckWatermarks } from "./stuck-watermarks.ts";
 import { TestStreamDriver } from "./test-stream-driver.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
@@ -38,6 +40,8 @@ export interface StreamingExecutionInit {
   readonly localWorkerCount?: number;
   /** Of all jobs that do not say where: a local directory. */
   readonly checkpointDirectory: string;
+  /** Of savepoints that are given no folder: one that lasts; undefined where there is none. */
+  readonly savepointDirectory?: string | undefined;
   /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
   readonly openCheckpoints?: (path: string) => CheckpointDirectory;
   /** Of the folders of all jobs. */
@@ -56,8 +60,6 @@ type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
 const MORE_WORKERS_WAIT_MS = 2_000;
 /** A bundle or watermark that stands still for so long is told of in a job message. */
 export const DEFAULT_STUCK_AFTER_MS = 300_000;
-/** Of that time: how often it is looked for stuck watermarks. */
-const STUCK_CHECKS = 10;
 
 export class StreamingExecution implements Execution, WorkerListener {
   readonly #init: StreamingExecutionInit;
@@ -76,6 +78,8 @@ export class StreamingExecution implements Execution, WorkerListener {
   #plan: StreamingPlan | undefined;
   /** Chosen with the first deployment. */
   #parallelism: number | undefined;
+  /** The workers of the newest deployment. */
+  #placement: readonly WorkerId[] = [];
   #driver: TestStreamDriver | undefined;
   #onJoined: (() => void) | undefined;
   #isDraining = false;
@@ -89,7 +93,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#observer = observer;
     this.#workers = new JobWorkers(run, init.clock);
     this.#metrics = new StreamMetrics(observer, init.clock, init.metricsBytes);
-    this.#restarts = new RestartStrategy(run.settings);
+    this.#restarts = new RestartStrategy(run.settings.restarts);
     this.#isDraining = run.takeUp?.draining ?? false;
     // Rows' ids contain the attempt: those of the savepoint, and of earlier job servers, must not come again.
     this.#executionAttempt = run.savepoint?.manifest.executionAttempt ?? 0;
@@ -98,20 +102,17 @@ export class StreamingExecution implements Execution, WorkerListener {
       this.#executionAttempt += (run.takeUp?.count ?? 0) * ATTEMPTS_PER_CLAIM;
       return;
     }
-    const path = locationIn(settings.storageDirectory ?? init.checkpointDirectory, run.jobId);
-    const directory = init.openCheckpoints?.(path) ?? new CheckpointDirectory(path);
-    const graphFingerprint = fingerprintOf(run.graph);
-    const stateTables = pipelineFacts(run.graph);
     const onComplete = () => {
       this.#restarts.progressed();
       observer.checkpointed();
     };
     const onSuperseded = (message: string) => this.end({ kind: "failed", message });
-    const { clock, log, removals = new CheckpointRemovals(init) } = init;
-    const workers = this.#workers;
-    const facts = { run, settings, directory, graphFingerprint, stateTables };
-    const told = { onComplete, onSuperseded, observer };
-    this.#checkpoints = new CheckpointCoordinator({ ...facts, ...told, workers, removals, clock, log });
+    const onIntolerable = (cause: string) =>
+      this.#restart(cause, (restarts) =>
+        restarts === 0 ? `${cause}.` : `The job failed again after ${count(restarts, "restart")}: ${cause}.`,
+      );
+    const told = { onComplete, onSuperseded, onIntolerable, observer };
+    this.#checkpoints = openCoordinator({ ...init, ...told, run, settings, workers: this.#workers });
   }
 
   get released(): Promise<void> {
@@ -129,7 +130,9 @@ export class StreamingExecution implements Execution, WorkerListener {
       (message) => this.end({ kind: "failed", message }),
       () => undefined,
     );
-    this.#watchWatermarks().catch(() => undefined);
+    const { stuckAfterMs = DEFAULT_STUCK_AFTER_MS } = this.#init;
+    const tell = (text: string) => this.#observer.message("WARNING", text);
+    void new StuckWatermarks(stuckAfterMs).watch(() => this.#tasks.progress(), tell, clock, this.#abort.signal);
     this.#awaitWorkers();
     const outcome = await this.#outcome.promise;
     await this.#workers.release();
@@ -151,6 +154,20 @@ export class StreamingExecution implements Execution, WorkerListener {
   drain(): void {
     this.#isDraining = true;
     this.#drainSources();
+  }
+
+  suspend(): boolean {
+    const goesOn = this.#checkpoints !== undefined && this.#run.settings.environmentType !== "LOOPBACK";
+    if (goesOn) this.end({ kind: "suspended" });
+    return goesOn;
+  }
+
+  async savepoint(path: string | undefined, stop: boolean): Promise<SavepointResult> {
+    if (this.#checkpoints === undefined) throw noCheckpoints(this.#run.jobId);
+    const folder = path ?? defaultSavepointPath(this.#run, this.#init.savepointDirectory);
+    const result = await this.#checkpoints.savepoint({ path: folder, stop });
+    if (stop) this.end({ kind: "done" });
+    return result;
   }
 
   /** Begins an execution attempt, if there is a worker. */
@@ -176,12 +193,13 @@ export class StreamingExecution implements Execution, WorkerListener {
   #deploy(point: RestorePoint | undefined): void {
     const { graph, jobId, settings } = this.#run;
     const { registry, clock, log } = this.#init;
-    const workers = registry.workers;
+    const workers = successivePlacement(registry.workers, this.#placement);
     if (workers.length === 0) {
       this.#phase = "waiting";
       return;
     }
-    this.#parallelism ??= streamingParallelism(graph, settings, workers.length);
+    this.#placement = workers.map(({ workerId }) => workerId);
+    this.#parallelism ??= streamingParallelism(graph, settings, workers.length, point?.boundTo);
     const restore = point === undefined ? {} : { restore: point.taskOf };
     const parallelism = this.#parallelism;
     const plan = planStreaming({
@@ -237,16 +255,6 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#workers.send({ $case: "drainJob", value: { jobId, executionAttempt: this.#executionAttempt } });
   }
 
-  async #watchWatermarks(): Promise<void> {
-    const { clock, stuckAfterMs = DEFAULT_STUCK_AFTER_MS } = this.#init;
-    const stuck = new StuckWatermarks(stuckAfterMs);
-    for (;;) {
-      await clock.sleep(stuckAfterMs / STUCK_CHECKS, this.#abort.signal);
-      const text = stuck.look(this.#tasks.progress(), clock.monotonicMs());
-      if (text !== undefined) this.#observer.message("WARNING", text);
-    }
-  }
-
   /** What belongs to the current attempt ends with it. */
   #endAttempt(): void {
     this.#driver?.close();
@@ -258,12 +266,12 @@ export class StreamingExecution implements Execution, WorkerListener {
 
   /** @param cause what has happened, as a sentence without its full stop. */
   #restart(cause: string, giveUp: (restarts: number) => string): void {
-    const decision = this.#restarts.failed();
+    const decision = this.#restarts.failed(this.#init.clock.monotonicMs(), chance);
     if (decision.kind === "give-up") {
       this.end({ kind: "failed", message: giveUp(decision.restarts) });
       return;
     }
-    const { delayMs, restart, maxRestarts } = decision;
+    const { delayMs, counted } = decision;
     this.#phase = "restarting";
     this.#endAttempt();
     this.#workers.send({
@@ -272,10 +280,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     });
     const newest = this.#checkpoints?.newest;
     const from = newest === undefined ? "the beginning" : `checkpoint ${newest}`;
-    this.#observer.message(
-      "WARNING",
-      `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (restart ${restart} of ${maxRestarts}).`,
-    );
+    this.#observer.message("WARNING", `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (${counted}).`);
     this.#init.clock.sleep(delayMs, this.#abort.signal).then(
       () => this.#awaitWorkers(),
       () => undefined,
@@ -378,7 +383,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     if (isRestoreFailure) this.#observer.message("ERROR", `A checkpoint cannot be restored: ${message}`);
     const retriable = failure !== undefined && failure.retry && !failure.environmentLost;
     // A user who asks for restarts gets them for failures of the pipeline too, as in Flink.
-    const asked = (this.#run.settings.numberOfExecutionRetries ?? 0) > 0 && failure?.environmentLost !== true;
+    const asked = restartsAnyFailure(this.#run.settings.restarts) && failure?.environmentLost !== true;
     if (!retriable && !asked && !isRestoreFailure) {
       this.end({ kind: "failed", message });
       return;

@@ -4,7 +4,14 @@ import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
 import type { Partitioner } from "../graph/execution-graph.ts";
 import { dataset, diamond, graphOf, runOf, vertex } from "./streaming-fixture.ts";
-import { NOTHING_RESTORED, planStreaming, stateSubtasks, streamingParallelism, taskKey } from "./streaming-plan.ts";
+import {
+  NOTHING_RESTORED,
+  parallelismFor,
+  planStreaming,
+  stateSubtasks,
+  streamingParallelism,
+  taskKey,
+} from "./streaming-plan.ts";
 
 const workers = (count: number) =>
   Array.from({ length: count }, (_, index) => ({
@@ -48,7 +55,7 @@ test("what a lone vertex feeds by forward is alone too", (t) => {
 });
 
 test("a task gets its own files to go on from", (t) => {
-  const file = (path: string): SnapshotFile => ({ path, byteLength: 1n, sha256: "00" });
+  const file = (path: string): SnapshotFile => ({ path, byteLength: 1n, sha256: "00", inFlight: false });
   const plan = planStreaming({
     graph: diamond(),
     parallelism: 2,
@@ -66,6 +73,21 @@ test("a harness that the user runs gets one subtask unless more are asked for", 
   t.is(streamingParallelism(graph, runOf(graph, { parallelism: 9, max_parallelism: 5 }).settings, 4), 5);
 });
 
+/** "b" has user state, "c" side inputs, too. */
+function withUserState() {
+  const stateful = (id: string, inputs: string[], sides: string[] = []) => {
+    const { stage, ...rest } = vertex(id, "read", inputs, sides);
+    return {
+      ...rest,
+      stage: { sideInputs: [], ...stage, userStates: [{ transformId: "t", localName: "s", protocolUrn: "" }] },
+    };
+  };
+  return graphOf(
+    [vertex("a", "impulse", []), stateful("b", ["ab"]) as never, stateful("c", ["ac"], ["bc"]) as never],
+    [dataset("ab", "a", "hash"), dataset("ac", "a", "hash"), dataset("bc", "b", "broadcast")],
+  );
+}
+
 test("in batch a vertex with state has more subtasks, unless it has side inputs or the user says how many", (t) => {
   const graph = diamond();
   t.is(stateSubtasks(graph, runOf(graph, { streaming: false }).settings, 2), 4);
@@ -74,22 +96,26 @@ test("in batch a vertex with state has more subtasks, unless it has side inputs 
   t.is(stateSubtasks(graph, runOf(graph, { streaming: false, max_parallelism: 5 }).settings, 2), 2);
   t.is(stateSubtasks(graph, runOf(graph, { streaming: false, max_parallelism: 1 }).settings, 1), 1);
 
-  const stateful = (id: string, inputs: string[], sides: string[] = []) => {
-    const { stage, ...rest } = vertex(id, "read", inputs, sides);
-    return {
-      ...rest,
-      stage: { sideInputs: [], ...stage, userStates: [{ transformId: "t", localName: "s", protocolUrn: "" }] },
-    };
-  };
-  const withState = graphOf(
-    [vertex("a", "impulse", []), stateful("b", ["ab"]) as never, stateful("c", ["ac"], ["bc"]) as never],
-    [dataset("ab", "a", "hash"), dataset("ac", "a", "hash"), dataset("bc", "b", "broadcast")],
-  );
-  const plan = planStreaming({ graph: withState, parallelism: 1, stateSubtasks: 3, workers: workers(1) });
+  const plan = planStreaming({ graph: withUserState(), parallelism: 1, stateSubtasks: 3, workers: workers(1) });
   t.deepEqual(
     plan.tasks.map(({ key }) => key as string),
     ["a.0", "b.0", "b.1", "b.2", "c.0"],
   );
+});
+
+test("a snapshot that fits no other number of subtasks is planned at its own, though vertices with state have more", (t) => {
+  const graph = withUserState();
+  const { settings } = runOf(graph, { streaming: false });
+  const taken = planStreaming({
+    graph,
+    parallelism: 2,
+    stateSubtasks: stateSubtasks(graph, settings, 2),
+    workers: workers(2),
+  });
+  const boundTo = new Map(taken.tasks.map(({ deployment }) => [deployment.vertexId, deployment.parallelism]));
+  t.true(new Set(boundTo.values()).size > 1);
+  t.is(streamingParallelism(graph, settings, 9, boundTo), 2);
+  t.is(parallelismFor(graph, settings, new Map([...boundTo].map(([id]) => [id, 7]))), undefined);
 });
 
 test("both ends of a plan know the same channels, whatever the graph", (t) => {

@@ -70,8 +70,18 @@ export interface StreamingPlanInit {
   readonly restore?: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
 }
 
-/** Subtasks of a vertex of the job that may have several. */
-export function streamingParallelism(graph: ExecutionGraph, settings: JobSettings, workerCount: number): number {
+/**
+ * Subtasks of a vertex of the job that may have several.
+ * @param boundTo subtasks by vertex of a snapshot that fits no others
+ */
+export function streamingParallelism(
+  graph: ExecutionGraph,
+  settings: JobSettings,
+  workerCount: number,
+  boundTo?: ReadonlyMap<string, number>,
+): number {
+  const bound = boundTo === undefined ? undefined : parallelismFor(graph, settings, boundTo);
+  if (bound !== undefined) return bound;
   const limit = settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM;
   if (settings.parallelism !== undefined) return Math.min(settings.parallelism, limit);
   // A harness that the user runs is one process: more subtasks would only share it.
@@ -91,6 +101,21 @@ export function stateSubtasks(graph: ExecutionGraph, settings: JobSettings, para
   if (!isBatch || settings.parallelism !== undefined) return 1;
   const limit = settings.maxParallelism ?? DEFAULT_MAX_PARALLELISM;
   return Math.max(1, Math.min(OVERLAPPED_BUNDLES, Math.floor(limit / parallelism)));
+}
+
+/**
+ * The parallelism at which every vertex has so many subtasks as `subtasks` says; undefined where there is none, which
+ * then is another plan's.
+ */
+export function parallelismFor(
+  graph: ExecutionGraph,
+  settings: JobSettings,
+  subtasks: ReadonlyMap<string, number>,
+): number | undefined {
+  return [...new Set(subtasks.values())].find((parallelism) => {
+    const planned = vertexParallelism(graph, parallelism, stateSubtasks(graph, settings, parallelism));
+    return [...planned].every(([vertexId, count]) => subtasks.get(vertexId) === count);
+  });
 }
 
 /** True for a TestStream's vertex. */

@@ -1,10 +1,10 @@
 /**
  * Finds the tasks whose output watermark stands still although they have something to do, and says what holds it.
- * Pure: the caller looks now and then.
  *
  * A task downstream of a stuck one stands still too, so only the first in the plan's order is told of, once until it
  * moves again. A source that merely has nothing to read is not stuck.
  */
+import type { Clock } from "../base/clock.ts";
 import { effectiveHolds } from "./job-explanation.ts";
 import { type TaskKey, taskKey } from "./streaming-plan.ts";
 import type { TaskProgress, TaskStatus } from "./stream-task-table.ts";
@@ -15,6 +15,9 @@ interface Seen {
   readonly sinceMs: number;
 }
 
+/** In the time after which it is told. */
+const CHECKS = 10;
+
 export class StuckWatermarks {
   readonly #afterMs: number;
   #seen = new Map<TaskKey, Seen>();
@@ -22,6 +25,20 @@ export class StuckWatermarks {
 
   constructor(afterMs: number) {
     this.#afterMs = afterMs;
+  }
+
+  /** Looks and tells until the signal is aborted. Never rejects. */
+  async watch(
+    progress: () => readonly TaskProgress[],
+    tell: (text: string) => void,
+    clock: Clock,
+    signal: AbortSignal,
+  ): Promise<void> {
+    while (!signal.aborted) {
+      await clock.sleep(this.#afterMs / CHECKS, signal).catch(() => undefined);
+      const text = signal.aborted ? undefined : this.look(progress(), clock.monotonicMs());
+      if (text !== undefined) tell(text);
+    }
   }
 
   /** @returns a message for people when a task has been stuck for long enough and was not told of. */

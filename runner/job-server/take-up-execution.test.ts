@@ -55,10 +55,14 @@ async function start(directory: string, takeUp?: TakeUp) {
     for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
       const path = join(job, "state", `${vertexId}.${subtaskIndex}.${attempt}-${checkpointId}.base`);
       writeFileSync(path, "abc");
-      const files = [{ path, byteLength: 3n, sha256: "00" }];
+      const files = [{ path, byteLength: 3n, sha256: "00", inFlight: false }];
       const task = { jobId: "job-1", executionAttempt: attempt, checkpointId, vertexId, subtaskIndex };
       const times = { alignmentMs: 0n, commitWaitMs: 0n, writeMs: 0n };
-      workers.hear(worker, { $case: "checkpointAck", value: { ...task, files, failure: "", ...times } });
+      const notUnaligned = { inFlightBytes: 0n, unaligned: false, waitedFor: "" };
+      workers.hear(worker, {
+        $case: "checkpointAck",
+        value: { ...task, ...notUnaligned, files, failure: "", ...times },
+      });
     }
     const ends = () => worker.all("checkpointEnd").filter((end) => end.checkpointId === checkpointId);
     await until(() => outcome !== undefined || ends().length > 0);

@@ -97,7 +97,7 @@ test("a job is not taken up for ever, nor against its user's will: it fails and 
   const because = "5: The job server ended while the job was RUNNING, and it is not taken up again:";
   t.deepEqual(ends, [
     [`${because} it was taken up 3 times already without a complete checkpoint in between. Submit it again.`, "FAILED"],
-    [`${because} it would begin again, which --number_of_execution_retries=0 forbids. Submit it again.`, "FAILED"],
+    [`${because} it would begin again, which its options forbid (no restarts). Submit it again.`, "FAILED"],
   ]);
 });
 

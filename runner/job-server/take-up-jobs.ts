@@ -15,6 +15,7 @@ import { jobSettings } from "./job-settings.ts";
 import { isTerminal } from "./job-state.ts";
 import type { JobStore, JobSummary } from "./job-store.ts";
 import { readOptions } from "./pipeline-options.ts";
+import { forbidsRestarts } from "./restart-strategy.ts";
 import { decodeOptions } from "./submitted-names.ts";
 import { fileOf, withPath } from "./staged-file.ts";
 
@@ -53,8 +54,8 @@ function goesOn(store: JobStore, summary: JobSummary): UnfinishedJob {
   if (takeUps >= MAX_TAKE_UPS)
     return lost(`it was taken up ${takeUps} times already without a complete checkpoint in between`);
   const startsAnew = settings.checkpoints === undefined || executionMode(graph, settings) !== "streaming";
-  if (startsAnew && settings.numberOfExecutionRetries === 0)
-    return lost("it would begin again, which --number_of_execution_retries=0 forbids");
+  if (startsAnew && forbidsRestarts(settings.restarts))
+    return lost("it would begin again, which its options forbid (no restarts)");
   const takeUp = { count: takeUps + 1, checkpointed, draining: state === "DRAINING" };
   const run = { jobId, jobName, graph, settings, pipelineOptions, pipelineOptionsBytes, retrievalToken, takeUp };
   return { kind: "goes-on", summary, run };

@@ -13,7 +13,7 @@ import {
   type WorkerMessage,
 } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
-import type { GenericService, ServedService } from "../base/grpc.ts";
+import { failureText, type GenericService, type ServedService } from "../base/grpc.ts";
 import type { WorkerId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 
@@ -102,7 +102,7 @@ export class WorkerRegistry {
       lost("it ended its stream");
       stream.end();
     });
-    stream.on("error", (failure: Error) => lost(failure.message));
+    stream.on("error", (failure: Error) => lost(failureText(failure)));
     stream.on("close", () => lost("its stream was closed"));
     stream.on("cancelled", () => lost("its stream was cut"));
   }

@@ -5,6 +5,7 @@
  * this process no file is left behind; the space is free again when it is closed. Appends may run at the same time:
  * each has its place before it begins.
  */
+import { readSync } from "node:fs";
 import { mkdir, open, unlink, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { randomHex } from "../base/clock.ts";
@@ -109,27 +110,50 @@ export class SpillFile {
     let done = 0;
     while (done < byteLength) {
       const { bytesRead } = await this.#read(target, at + done, byteLength - done, offset + done);
-      if (bytesRead === 0)
-        throw new WeirError({
-          code: "DATA_LOSS",
-          domain: "external",
-          message: `A spill file in ${this.#directory} ends at byte ${offset + done}, before what was written to it.`,
-        });
+      if (bytesRead === 0) throw this.#tooShort(offset + done);
       done += bytesRead;
     }
+  }
+
+  /** As `read`, in one blocking call: for few and small reads by those who cannot wait. */
+  readNow(offset: number, byteLength: number): Uint8Array {
+    const target = Buffer.allocUnsafeSlow(byteLength);
+    for (let done = 0; done < byteLength;) {
+      let bytesRead: number;
+      try {
+        bytesRead = readSync(this.#handle.fd, target, done, byteLength - done, offset + done);
+      } catch (failure) {
+        throw this.#unreadable((failure as Error).message, failure);
+      }
+      if (bytesRead === 0) throw this.#tooShort(offset + done);
+      done += bytesRead;
+    }
+    return target;
   }
 
   async #read(target: Buffer, at: number, byteLength: number, position: number): Promise<{ bytesRead: number }> {
     try {
       return await this.#handle.read(target, at, byteLength, position);
     } catch (failure) {
-      throw new WeirError({
-        code: "DATA_LOSS",
-        domain: "external",
-        message: `Cannot read back a spill file in ${this.#directory}: ${(failure as Error).message}.`,
-        cause: failure,
-      });
+      throw this.#unreadable((failure as Error).message, failure);
     }
+  }
+
+  #tooShort(position: number): WeirError {
+    return new WeirError({
+      code: "DATA_LOSS",
+      domain: "external",
+      message: `A spill file in ${this.#directory} ends at byte ${position}, before what was written to it.`,
+    });
+  }
+
+  #unreadable(why: string, cause: unknown): WeirError {
+    return new WeirError({
+      code: "DATA_LOSS",
+      domain: "external",
+      message: `Cannot read back a spill file in ${this.#directory}: ${why}.`,
+      cause,
+    });
   }
 
   /** Frees its space after the reads and writes that are under way; those that wait for room fail. Idempotent. */

@@ -23,6 +23,20 @@ export interface StateRows {
   table(name: string): StateTable;
 }
 
+/** Rows that nobody restores: what a bundle has written until it commits. */
+export interface ScratchRows extends StateRows {
+  /** A promise to wait for while there is no room for more. @throws (rejects) WeirError when there comes none */
+  relief(): Promise<void> | undefined;
+  /** Drops them. Idempotent. */
+  close(): void;
+}
+
+/** Where a bundle's writes go that it may not hold in memory. */
+export interface ScratchSpace {
+  readonly memoryBytes: number;
+  open(): ScratchRows;
+}
+
 /** The first two characters of rows that are no key's. */
 export const NO_KEY_GROUP = "\xff\xff";
 

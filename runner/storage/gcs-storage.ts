@@ -5,12 +5,13 @@
  */
 import type { Bucket, File, Storage } from "@google-cloud/storage";
 import { createReadStream, createWriteStream } from "node:fs";
-import { rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type ErrorCode, WeirError } from "../base/errors.ts";
+import type { ErrorCode, WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
 import { withSilenceLimit } from "./silence-limit.ts";
+import { createdOnce, orIfAbsent, wholeOrAbsent } from "./storage-contract.ts";
 import { storageFailure } from "./storage-failure.ts";
 
 /** A larger file goes in parts, each of which can be tried again. A multiple of 256 KiB. */
@@ -53,17 +54,12 @@ export class GcsStorage implements CheckpointStorage {
   }
 
   async create(location: string, bytes: Uint8Array): Promise<void> {
-    try {
-      await this.#tryFile("write", location, async (file) => {
+    await createdOnce(this, location, bytes, () =>
+      this.#tryFile("write", location, async (file) => {
         const preconditionOpts = { ifGenerationMatch: 0 };
         await file.save(Buffer.from(bytes), { resumable: false, validation: "crc32c", preconditionOpts });
-      });
-    } catch (thrown) {
-      // Another attempt finds what the first one wrote.
-      const isOurs =
-        WeirError.from(thrown).code === "ALREADY_EXISTS" && Buffer.from(await this.read(location)).equals(bytes);
-      if (!isOurs) throw thrown;
-    }
+      }),
+    );
   }
 
   async read(location: string): Promise<Uint8Array> {
@@ -86,7 +82,7 @@ export class GcsStorage implements CheckpointStorage {
   }
 
   async download(location: string, localPath: string): Promise<void> {
-    try {
+    await wholeOrAbsent(localPath, async () => {
       await this.#tryFile("read", location, async (file) => {
         await withSilenceLimit(SILENCE_LIMIT_MS, async ({ signal, meter }) => {
           const source = file.createReadStream({ validation: "crc32c", decompress: false });
@@ -95,22 +91,16 @@ export class GcsStorage implements CheckpointStorage {
           await pipeline(source, meter(), createWriteStream(localPath, { mode: 0o600 }), { signal });
         });
       });
-    } catch (thrown) {
-      await rm(localPath, { force: true }).catch(() => undefined);
-      throw thrown;
-    }
+    });
   }
 
   async size(location: string): Promise<number | undefined> {
-    try {
-      return await this.#tryFile("read", location, async (file) => {
+    return orIfAbsent(undefined, () =>
+      this.#tryFile("read", location, async (file) => {
         const [{ size = 0 }] = await file.getMetadata();
         return Number(size);
-      });
-    } catch (thrown) {
-      if (WeirError.from(thrown).code === "NOT_FOUND") return undefined;
-      throw thrown;
-    }
+      }),
+    );
   }
 
   async list(folder: string): Promise<readonly string[]> {

@@ -3,7 +3,6 @@
  * HDFS keeps and checks checksums of its blocks by itself.
  */
 import { createReadStream, createWriteStream } from "node:fs";
-import { rm } from "node:fs/promises";
 import { Readable, type Transform } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
@@ -12,6 +11,7 @@ import { type ErrorCode, WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
 import { nameNodeUrls, readHadoopConfiguration } from "./hadoop-configuration.ts";
 import { withSilenceLimit } from "./silence-limit.ts";
+import { createdOnce, orIfAbsent, wholeOrAbsent } from "./storage-contract.ts";
 import { storageFailure } from "./storage-failure.ts";
 import { WebHdfsClient, WebHdfsFailure, type WebHdfsRequest } from "./webhdfs-client.ts";
 
@@ -42,14 +42,7 @@ export class HdfsStorage implements CheckpointStorage {
   }
 
   async create(location: string, bytes: Uint8Array): Promise<void> {
-    try {
-      await this.#place("NONE", location, () => Readable.from([bytes]));
-    } catch (thrown) {
-      // Another attempt finds what the first one wrote.
-      const isOurs =
-        WeirError.from(thrown).code === "ALREADY_EXISTS" && Buffer.from(await this.read(location)).equals(bytes);
-      if (!isOurs) throw thrown;
-    }
+    await createdOnce(this, location, bytes, () => this.#place("NONE", location, () => Readable.from([bytes])));
   }
 
   async read(location: string): Promise<Uint8Array> {
@@ -69,29 +62,23 @@ export class HdfsStorage implements CheckpointStorage {
   }
 
   async download(location: string, localPath: string): Promise<void> {
-    try {
+    await wholeOrAbsent(localPath, async () => {
       await this.#try("read", location, ({ client, path }) =>
         withSilenceLimit(SILENCE_LIMIT_MS, async ({ signal, meter }) => {
           const source = await client.transfer({ method: "GET", path, operation: "OPEN" }, signal);
           await pipeline(source, meter(), createWriteStream(localPath, { mode: 0o600 }), { signal });
         }),
       );
-    } catch (thrown) {
-      await rm(localPath, { force: true }).catch(() => undefined);
-      throw thrown;
-    }
+    });
   }
 
   async size(location: string): Promise<number | undefined> {
-    try {
-      return await this.#try("read", location, async ({ client, path }) => {
+    return orIfAbsent(undefined, () =>
+      this.#try("read", location, async ({ client, path }) => {
         const answer = await client.ask({ method: "GET", path, operation: "GETFILESTATUS" });
         return (answer as { readonly FileStatus: FileStatus }).FileStatus.length;
-      });
-    } catch (thrown) {
-      if (WeirError.from(thrown).code === "NOT_FOUND") return undefined;
-      throw thrown;
-    }
+      }),
+    );
   }
 
   async list(folder: string): Promise<readonly string[]> {
@@ -128,15 +115,12 @@ export class HdfsStorage implements CheckpointStorage {
   }
 
   async #entries(folder: string): Promise<readonly FileStatus[]> {
-    try {
-      return await this.#try("list", folder, async ({ client, path }) => {
+    return orIfAbsent([], () =>
+      this.#try("list", folder, async ({ client, path }) => {
         const answer = await client.ask({ method: "GET", path, operation: "LISTSTATUS" });
         return (answer as { readonly FileStatuses: { readonly FileStatus: FileStatus[] } }).FileStatuses.FileStatus;
-      });
-    } catch (thrown) {
-      if (WeirError.from(thrown).code === "NOT_FOUND") return [];
-      throw thrown;
-    }
+      }),
+    );
   }
 
   /** @param renameoptions what becomes of a file of that name that is there: NONE refuses */

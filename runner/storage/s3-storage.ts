@@ -6,11 +6,11 @@
  */
 import type * as S3 from "@aws-sdk/client-s3";
 import { createReadStream, createWriteStream } from "node:fs";
-import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type ErrorCode, WeirError } from "../base/errors.ts";
+import type { ErrorCode, WeirError } from "../base/errors.ts";
 import type { CheckpointStorage } from "./checkpoint-storage.ts";
+import { createdOnce, orIfAbsent, wholeOrAbsent } from "./storage-contract.ts";
 import { storageFailure } from "./storage-failure.ts";
 
 const PART_BYTES = 8 * 1024 * 1024;
@@ -48,16 +48,11 @@ export class S3Storage implements CheckpointStorage {
   }
 
   async create(location: string, bytes: Uint8Array): Promise<void> {
-    try {
-      await this.#try("write", location, async ({ sdk, client }) => {
+    await createdOnce(this, location, bytes, () =>
+      this.#try("write", location, async ({ sdk, client }) => {
         await client.send(new sdk.PutObjectCommand({ ...placeOf(location), Body: bytes, IfNoneMatch: "*" }));
-      });
-    } catch (thrown) {
-      // A retry of the client finds what its first attempt wrote.
-      const isOurs =
-        WeirError.from(thrown).code === "ALREADY_EXISTS" && Buffer.from(await this.read(location)).equals(bytes);
-      if (!isOurs) throw thrown;
-    }
+      }),
+    );
   }
 
   async read(location: string): Promise<Uint8Array> {
@@ -81,27 +76,21 @@ export class S3Storage implements CheckpointStorage {
   }
 
   async download(location: string, localPath: string): Promise<void> {
-    try {
+    await wholeOrAbsent(localPath, async () => {
       await this.#try("read", location, async ({ sdk, client }) => {
         const { Body } = await client.send(new sdk.GetObjectCommand(placeOf(location)));
         await pipeline(Body as Readable, createWriteStream(localPath, { mode: 0o600 }));
       });
-    } catch (thrown) {
-      await rm(localPath, { force: true }).catch(() => undefined);
-      throw thrown;
-    }
+    });
   }
 
   async size(location: string): Promise<number | undefined> {
-    try {
-      return await this.#try("read", location, async ({ sdk, client }) => {
+    return orIfAbsent(undefined, () =>
+      this.#try("read", location, async ({ sdk, client }) => {
         const { ContentLength } = await client.send(new sdk.HeadObjectCommand(placeOf(location)));
         return ContentLength ?? 0;
-      });
-    } catch (thrown) {
-      if (WeirError.from(thrown).code === "NOT_FOUND") return undefined;
-      throw thrown;
-    }
+      }),
+    );
   }
 
   async list(folder: string): Promise<readonly string[]> {

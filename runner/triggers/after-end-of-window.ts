@@ -27,10 +27,6 @@ export class AfterEndOfWindowTrigger extends TriggerMachine {
     // Where one of the windows had not fired, the merged one has something to fire.
     this.setFinished(context.state, this.finishedInAll(context.sources) && endOfWindowReached(context));
   }
-
-  override get hasOnTimePane(): boolean {
-    return true;
-  }
 }
 
 export class AfterEndOfWindowEarlyAndLateTrigger extends TriggerMachine {
@@ -77,10 +73,6 @@ export class AfterEndOfWindowEarlyAndLateTrigger extends TriggerMachine {
       this.#early.setFinished(state, true);
       this.#late?.onMerge(context);
     }
-  }
-
-  override get hasOnTimePane(): boolean {
-    return true;
   }
 
   #fireBeforeLate(context: TriggerContext): void {

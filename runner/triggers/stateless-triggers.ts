@@ -16,10 +16,6 @@ export class DefaultTrigger extends TriggerMachine {
   onFire(): void {}
 
   onMerge(): void {}
-
-  override get hasOnTimePane(): boolean {
-    return true;
-  }
 }
 
 /** Fires for whatever there is. */

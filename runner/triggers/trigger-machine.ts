@@ -46,11 +46,6 @@ export abstract class TriggerMachine {
   abstract onFire(context: TriggerContext): void;
   abstract onMerge(context: MergeContext): void;
 
-  /** Whether an empty pane is due at the end of the window. */
-  get hasOnTimePane(): boolean {
-    return this.subtriggers.some((subtrigger) => subtrigger.hasOnTimePane);
-  }
-
   /** Forgets what was tracked; what has finished stays so. */
   clear(context: TriggerContext): void {
     for (const subtrigger of this.subtriggers) subtrigger.clear(context);

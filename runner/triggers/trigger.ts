@@ -38,7 +38,6 @@ export class Trigger {
   readonly #shared: TriggerState | undefined;
   /** True for the default trigger, which has nothing to do before the end of the window. */
   readonly isDefault: boolean;
-  readonly hasOnTimePane: boolean;
 
   /**
    * @param proto a Trigger of beam_runner_api.proto, encoded; an empty one is the default trigger
@@ -51,7 +50,6 @@ export class Trigger {
     this.#size = { triggerCount: builder.triggerCount, slotCount: builder.slotCount };
     this.#delaySlots = builder.delaySlots;
     this.isDefault = this.#root instanceof DefaultTrigger;
-    this.hasOnTimePane = this.#root.hasOnTimePane;
     const isStateless = this.#root instanceof AlwaysTrigger || this.#root instanceof NeverTrigger || this.isDefault;
     this.#shared = isStateless ? newTriggerState(this.#size) : undefined;
   }

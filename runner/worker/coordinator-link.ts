@@ -13,7 +13,7 @@ import {
   type WorkerMessage,
 } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
-import { type GenericService, openClient } from "../base/grpc.ts";
+import { failureText, type GenericService, openClient } from "../base/grpc.ts";
 import type { Log } from "../base/log.ts";
 
 /** The highest leader epoch that a process has heard of, over all of its links. */
@@ -68,7 +68,7 @@ export class CoordinatorLink {
     this.#stream.on("end", () => this.#gone("it closed the stream"));
     this.#stream.on("error", (failure: Error) => {
       log.debug({ err: failure }, "coordinator stream broke");
-      this.#gone(failure.message);
+      this.#gone(failureText(failure));
     });
     clock.sleep(REGISTRATION_MS, this.#abort.signal).then(
       () => {

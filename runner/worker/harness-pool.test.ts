@@ -29,7 +29,13 @@ function leapingClock(): Clock {
 
 function openPool(
   launcher: HarnessLauncher,
-  options: { loopback?: boolean; payload?: Uint8Array; onConnection?: (connection: HarnessConnection) => void } = {},
+  options: {
+    loopback?: boolean;
+    keepsStandby?: boolean;
+    payload?: Uint8Array;
+    onConnection?: (connection: HarnessConnection) => void;
+    clock?: Clock;
+  } = {},
 ): HarnessPool {
   let count = 0;
   return new HarnessPool({
@@ -46,12 +52,13 @@ function openPool(
     endpoints: { control: "c:1", logging: "c:1", provision: "c:1", artifact: "c:1", status: "c:1" },
     launcher,
     loopback: options.loopback ?? false,
+    keepsStandby: options.keepsStandby ?? false,
     connectTimeoutMs: 300_000,
     environmentWaitMs: 30_000,
     newHarnessId: () => `h${count++}` as HarnessId,
     onConnection: options.onConnection ?? (() => undefined),
     onGone: () => undefined,
-    clock: leapingClock(),
+    clock: options.clock ?? leapingClock(),
     log: createLog("test", "silent", "json"),
   });
 }
@@ -157,3 +164,115 @@ test("an EXTERNAL pool that was there before may come back: the job may be tried
   t.is((await pool.lane(0, signal)).lostError, undefined);
   await pool.close();
 });
+
+test("a harness that is killed before it has connected is started again, a few times", async (t) => {
+  const killed = { reason: "was ended by SIGKILL", lastOutput: [], isKilled: true };
+  for (const [kills, isEnough] of [
+    [3, false],
+    [4, true],
+  ] as const) {
+    let starts = 0;
+    let connection: HarnessConnection | undefined;
+    const pool = openPool(
+      {
+        start: () => {
+          const isKilled = ++starts <= kills;
+          if (!isKilled) connection?.attachControl({ write: () => true, once: () => undefined, end: () => undefined });
+          const exited = isKilled ? Promise.resolve<HarnessExit>(killed) : new Promise<HarnessExit>(() => undefined);
+          return Promise.resolve({ exited, tellsExit: true, stop: () => Promise.resolve() });
+        },
+      },
+      { onConnection: (opened) => (connection = opened) },
+    );
+    const lane = pool.lane(0, new AbortController().signal);
+    if (isEnough) t.false((await t.throwsAsync(lane, { instanceOf: WeirError, message: /SIGKILL/ })).retry);
+    else t.is((await lane).lostError, undefined);
+    t.is(starts, 4);
+    await pool.close();
+  }
+});
+
+test("a standby harness takes the place of one that is lost, and is followed by another", async (t) => {
+  const opened: HarnessConnection[] = [];
+  const stopped = new Set<number>();
+  const pool = openPool(
+    {
+      start: () => {
+        const index = opened.length - 1;
+        opened[index]?.attachControl({ write: () => true, once: () => undefined, end: () => undefined });
+        const stop = () => (stopped.add(index), Promise.resolve());
+        return Promise.resolve({ exited: new Promise<HarnessExit>(() => undefined), stop });
+      },
+    },
+    { keepsStandby: true, onConnection: (connection) => void opened.push(connection) },
+  );
+  const { signal } = new AbortController();
+  const isConnected = async (count: number) => {
+    while (opened.length < count) await new Promise(setImmediate);
+    await opened[count - 1]?.connected;
+  };
+  const first = await pool.lane(0, signal);
+  t.is(opened.length, 1, "it is started after the first one works");
+  await isConnected(2);
+  first.lose("it was killed");
+  const second = await pool.lane(0, signal);
+  t.is(second, opened[1] as HarnessConnection);
+  await isConnected(3);
+  // A standby that is lost is not given out.
+  opened[2]?.lose("it was killed, too");
+  second.lose("it was killed");
+  t.is((await pool.lane(0, signal)).lostError, undefined);
+  t.is(await pool.lane(0, signal), opened[3] as HarnessConnection);
+  await isConnected(5);
+  await pool.close();
+  t.deepEqual(
+    [...stopped].toSorted((left, right) => left - right),
+    [0, 1, 2, 3, 4],
+    "nothing is left",
+  );
+});
+
+/** Sleeping ends when it is given up only. */
+const standingClock: Clock = {
+  nowMs: () => 0,
+  monotonicMs: () => 0,
+  sleep: (_, signal) =>
+    new Promise((_resolve, reject) =>
+      signal?.addEventListener("abort", () => reject(signal.reason as Error), { once: true }),
+    ),
+};
+
+for (const hangs of [false, true])
+  test(`a LOOPBACK job's harness ${hangs ? "that hangs is waited for a while" : "has closed its streams before it is stopped"}`, async (t) => {
+    const told: string[] = [];
+    let connection: HarnessConnection | undefined;
+    const sink = (name: string) => ({
+      write: () => true,
+      once: () => undefined,
+      end: () => void told.push(`end ${name}`),
+    });
+    const pool = openPool(
+      {
+        start: () => {
+          connection?.attachControl(sink("control"));
+          connection?.attachData(sink("data"));
+          const stop = () => (told.push("stop"), Promise.resolve());
+          return Promise.resolve({ exited: new Promise<HarnessExit>(() => undefined), stop });
+        },
+      },
+      {
+        loopback: true,
+        onConnection: (opened) => (connection = opened),
+        clock: hangs ? leapingClock() : standingClock,
+      },
+    );
+    await pool.lane(0, new AbortController().signal);
+    const closed = pool.close();
+    if (!hangs) {
+      for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+      t.deepEqual(told, ["end control"], "its data stream is not cut");
+      connection?.dataEnded();
+    }
+    await closed;
+    t.deepEqual(told.slice(0, 2), ["end control", "stop"]);
+  });

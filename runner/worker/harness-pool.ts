@@ -22,6 +22,8 @@ export interface HarnessPoolInit {
   readonly launcher: HarnessLauncher;
   /** The client runs the harness itself: when it is gone, so is the environment. */
   readonly loopback: boolean;
+  /** One harness more than the lanes use is started, for the next lane that needs one. */
+  readonly keepsStandby?: boolean;
   /** A harness must connect within this time. */
   readonly connectTimeoutMs: number;
   /** How long a pool that does not answer is waited for. */
@@ -43,6 +45,12 @@ const LOOPBACK_WAIT_MS = 3_000;
 /** Streams end before the process does; how it ended says more than that they did. */
 const EXIT_WAIT_MS = 2_000;
 
+/** After a harness has come to work: it has the processors for itself until then. */
+const STANDBY_AFTER_MS = 2_000;
+
+/** One that was killed at its start is started again; not for ever, since a kernel short of memory kills it again. */
+const MAX_KILLED_STARTS = 4;
+
 /** The environment is gone for good: the job cannot go on. */
 export class EnvironmentLostError extends WeirError {}
 
@@ -50,8 +58,13 @@ export class HarnessPool {
   readonly #init: HarnessPoolInit;
   readonly #lanes = new Map<number, Promise<Running>>();
   readonly #abort = new AbortController();
+  #standby: Promise<Running> | undefined;
+  /** Until it is started. */
+  #standbyTimer: AbortController | undefined;
   /** A harness of this environment has worked before. */
   #hasWorked = false;
+  /** In a row: harnesses that were killed before they had connected. */
+  #killedStarts = 0;
 
   constructor(init: HarnessPoolInit) {
     this.#init = init;
@@ -66,11 +79,14 @@ export class HarnessPool {
       let starting = this.#lanes.get(index);
       if (starting === undefined) {
         isNew = true;
-        starting = this.#start();
+        starting = this.#takeStandby() ?? this.#start();
         this.#lanes.set(index, starting);
-        starting.catch(() => {
-          if (this.#lanes.get(index) === starting) this.#lanes.delete(index);
-        });
+        starting.then(
+          () => this.#prepareStandby(),
+          () => {
+            if (this.#lanes.get(index) === starting) this.#lanes.delete(index);
+          },
+        );
       }
       const running = await unlessAborted(starting, signal);
       const isLost = running.connection.lostError !== undefined;
@@ -100,6 +116,41 @@ export class HarnessPool {
     }
   }
 
+  #takeStandby(): Promise<Running> | undefined {
+    const standby = this.#standby;
+    this.#standby = undefined;
+    this.#standbyTimer?.abort();
+    this.#standbyTimer = undefined;
+    return standby?.then(
+      (running) => (running.connection.lostError === undefined ? running : this.#start()),
+      () => this.#start(),
+    );
+  }
+
+  /** It is the job's in all but work: it ends with it, and one that is lost meanwhile is nobody's loss. */
+  #prepareStandby(): void {
+    const { signal } = this.#abort;
+    const isThere = this.#standby !== undefined || this.#standbyTimer !== undefined;
+    if (this.#init.keepsStandby !== true || isThere || signal.aborted) return;
+    const timer = new AbortController();
+    this.#standbyTimer = timer;
+    this.#init.clock.sleep(STANDBY_AFTER_MS, AbortSignal.any([timer.signal, signal])).then(
+      () => this.#startStandby(),
+      () => undefined,
+    );
+  }
+
+  #startStandby(): void {
+    this.#standbyTimer = undefined;
+    const standby = this.#startOnce();
+    this.#standby = standby;
+    standby.catch((failure: unknown) => {
+      if (this.#standby === standby) this.#standby = undefined;
+      if (this.#abort.signal.aborted) return;
+      this.#init.log.warn({ err: WeirError.from(failure).message }, "there is no standby harness");
+    });
+  }
+
   async #startOnce(): Promise<Running> {
     const { environment, endpoints, clock, connectTimeoutMs } = this.#init;
     const { signal } = this.#abort;
@@ -119,10 +170,14 @@ export class HarnessPool {
       });
       const running: Running = { connection, started };
       const { exited } = started;
-      // A harness that dies before it connects would die again: only one that worked is worth another try.
+      // A harness that ends before it connects would do so again: only one that worked, or was killed, is worth another try.
       let wasConnected = false;
       exited.then(
-        (exit) => connection.lose(this.#describeExit(exit.reason, exit.lastOutput), wasConnected),
+        ({ reason, lastOutput, isKilled = false }) => {
+          if (isKilled && !wasConnected) this.#killedStarts++;
+          const again = wasConnected || (isKilled && this.#killedStarts < MAX_KILLED_STARTS);
+          connection.lose(this.#describeExit(reason, lastOutput), again);
+        },
         (failure: unknown) => connection.lose(WeirError.from(failure).message, wasConnected),
       );
       // After the reaction above, so that the exit's own reason comes first.
@@ -141,6 +196,7 @@ export class HarnessPool {
       await Promise.race([connection.connected, late]);
       wasConnected = true;
       this.#hasWorked = true;
+      this.#killedStarts = 0;
       void connection.lost.then(async () => {
         this.#init.onGone(harnessId);
         await running.started.stop().catch((failure: unknown) => {
@@ -165,11 +221,14 @@ export class HarnessPool {
   /** Ends all harnesses. Idempotent. */
   async close(): Promise<void> {
     this.#abort.abort(new Error("the job has ended"));
-    const lanes = [...this.#lanes.values()];
+    const lanes = [...this.#lanes.values(), ...(this.#standby === undefined ? [] : [this.#standby])];
     this.#lanes.clear();
+    this.#standby = undefined;
     await Promise.allSettled(
       lanes.map(async (starting) => {
         const running = await starting;
+        // Its user code is in the client, which may look at once for what teardown has done.
+        if (this.#init.loopback) await running.connection.finish();
         await running.started.stop();
         running.connection.lose("the job has ended", false);
       }),

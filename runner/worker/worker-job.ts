@@ -1,11 +1,12 @@
 /**
  * One job on one worker: its graph, its harness pools, its side inputs, its running tasks. Closed as a whole.
  */
-import { crashPoint } from "../base/crash-points.ts";
+import { join } from "node:path";
 import { ProcessBundleDescriptor, RemoteGrpcPort } from "../../proto/gen/beam_fn_api.ts";
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { randomHex } from "../base/clock.ts";
+import { crashPoint } from "../base/crash-points.ts";
 import { WeirError } from "../base/errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../proto/gen/worker.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
@@ -17,6 +18,8 @@ import type { PartitionStore } from "../state/partition-store.ts";
 import type { SideInputStore } from "../state/side-input-store.ts";
 import type { HarnessConnection } from "./task/harness-connection.ts";
 import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
+import { barrierOf } from "./stream/channel-queue.ts";
+import { LocalSnapshots } from "./stream/local-snapshots.ts";
 import { StreamJob } from "./stream/stream-job.ts";
 import type { Channels } from "./stream/stream-ports.ts";
 import { keyedInputOf } from "./stream/former-rows.ts";
@@ -55,6 +58,8 @@ export interface WorkerJobInit {
   readonly spillDirectory: string;
   readonly endpoints: HarnessEndpoints;
   readonly launcher: HarnessLauncher;
+  /** Streaming jobs are to have one harness more than they use, which takes the place of one that is lost. */
+  readonly keepsStandby: boolean;
   readonly store: PartitionStore;
   readonly sideInputs: SideInputStore;
   readonly reader: PartitionReader;
@@ -91,10 +96,16 @@ export class WorkerJob {
   readonly #pools = new Map<string, HarnessPool>();
   readonly #tasks = new Map<TaskAttemptId, RunningTask>();
   readonly #descriptors = new Map<string, ProcessBundleDescriptor>();
+  readonly #localSnapshots: LocalSnapshots;
   #stream: StreamJob | undefined;
 
   constructor(init: WorkerJobInit) {
     this.#init = init;
+    this.#localSnapshots = new LocalSnapshots({
+      folder: join(init.spillDirectory, `snapshots-${init.description.jobId}`),
+      limitBytes: init.limits.localSnapshotBytes,
+      log: init.log,
+    });
     for (const vertex of init.description.graph.vertices) {
       if (vertex.stage !== undefined) this.#addDescriptor(this.#descriptorId(vertex.id), vertex.stage.descriptor);
       if (vertex.stage?.truncate !== undefined)
@@ -211,14 +222,12 @@ export class WorkerJob {
         return true;
       case "triggerCheckpoint":
         crashPoint("before-barrier");
-        this.#stream?.trigger(message.value.executionAttempt, Number(message.value.checkpointId));
+        this.#stream?.trigger(message.value.executionAttempt, barrierOf(message.value));
         return true;
-      case "checkpointEnd": {
-        const { executionAttempt, checkpointId, complete } = message.value;
-        if (complete) crashPoint("before-finalization");
-        this.#stream?.checkpointEnded(executionAttempt, Number(checkpointId), complete);
+      case "checkpointEnd":
+        if (message.value.complete) crashPoint("before-finalization");
+        this.#stream?.checkpointEnded(message.value);
         return true;
-      }
       case "drainJob":
         this.#stream?.drain(message.value.executionAttempt);
         return true;
@@ -250,6 +259,7 @@ export class WorkerJob {
         gathersInput: isBatch,
         limits,
         maxQueuedBytes: limits.queuedInputBytes,
+        spillDirectory,
         clock,
         log,
         schedule: (run) => void setImmediate(run),
@@ -263,6 +273,8 @@ export class WorkerJob {
         TaskRows.open({
           ...request,
           spillDirectory,
+          localSnapshots: this.#localSnapshots,
+          log,
           keyedInput: keyedInputOf(description.graph, request.deployment.vertexId, description.maxParallelism),
           memoryBytes: Math.max(limits.minimumStateBytes, Math.floor(limits.groupingMemoryBytes / taskCount)),
         }),
@@ -332,7 +344,7 @@ export class WorkerJob {
   #pool(environmentId: string): HarnessPool {
     let pool = this.#pools.get(environmentId);
     if (pool === undefined) {
-      const { description, workerId, endpoints, launcher, onConnection, onGone, clock, log } = this.#init;
+      const { description, workerId, endpoints, launcher, keepsStandby, onConnection, onGone, clock, log } = this.#init;
       pool = new HarnessPool({
         jobId: description.jobId,
         environmentId,
@@ -341,6 +353,7 @@ export class WorkerJob {
         endpoints,
         launcher,
         loopback: description.loopback,
+        keepsStandby: keepsStandby && description.streaming && !description.loopback,
         connectTimeoutMs: HARNESS_CONNECT_TIMEOUT_MS,
         environmentWaitMs: description.environmentWaitMs ?? ENVIRONMENT_WAIT_MS,
         newHarnessId: () => `${workerId}-${randomHex(4)}` as HarnessId,
@@ -359,6 +372,7 @@ export class WorkerJob {
     const running = [...this.#tasks.values()];
     for (const task of running) task.abort.abort(cancelled("The job has ended."));
     await this.#stream?.close();
+    await this.#localSnapshots.close();
     await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
     await Promise.all(running.map((task) => task.done));
     await this.#init.store.releaseJob(this.#init.description.jobId);

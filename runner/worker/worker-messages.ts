@@ -7,17 +7,6 @@ import type { PartitionRef } from "./task/ports.ts";
 import type { JobDescription } from "./worker-job.ts";
 import type { TaskResult } from "./task/task-environment.ts";
 
-/** LogEntry severities as JobMessage importances (DEBUG 1, DETAILED 2, BASIC 3, WARNING 4, ERROR 5). */
-export const IMPORTANCE_OF: Readonly<Record<string, number>> = {
-  TRACE: 1,
-  DEBUG: 1,
-  INFO: 2,
-  NOTICE: 3,
-  WARN: 4,
-  ERROR: 5,
-  CRITICAL: 5,
-};
-
 export function partitionRefOf(jobId: JobId, ref: PartitionRefMessage): PartitionRef {
   return {
     jobId,

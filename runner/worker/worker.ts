@@ -28,16 +28,17 @@ import { LostPartitionError } from "./exchange/lost-partition-error.ts";
 import { artifactRetrievalService } from "./fn-api/artifact-retrieval-service.ts";
 import { controlService, dataService, stateService } from "./fn-api/fn-api-services.ts";
 import type { HarnessConnection } from "./task/harness-connection.ts";
-import { type LogEntryPlain, loggingService } from "./fn-api/logging-service.ts";
+import { loggingService } from "./fn-api/logging-service.ts";
 import { provisionService } from "./fn-api/provision-service.ts";
 import { workerStatusService } from "./fn-api/worker-status-service.ts";
 import { EnvironmentLostError } from "./harness-pool.ts";
+import { HarnessLogs } from "./harness-logs.ts";
 import { SlowBundles } from "./slow-bundles.ts";
 import type { HarnessEndpoints, HarnessLauncher, PartitionReader } from "./task/ports.ts";
 import type { TaskDeployment } from "./task/task-environment.ts";
 import { type TellMetrics, WorkerJob } from "./worker-job.ts";
 import { fullDiskMessages } from "./full-disk-messages.ts";
-import { IMPORTANCE_OF, jobDescriptionOf, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
+import { jobDescriptionOf, partitionRefMessage, partitionRefOf, sealedOf } from "./worker-messages.ts";
 
 export interface WorkerInit {
   readonly workerId: WorkerId;
@@ -53,6 +54,8 @@ export interface WorkerInit {
   readonly limits: Limits;
   readonly spillDirectory: string;
   readonly launcher: HarnessLauncher;
+  /** See WorkerJobInit. */
+  readonly keepsStandby: boolean;
   readonly version: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -148,13 +151,18 @@ export class Worker {
         return undefined;
       },
     };
+    const harnessLogs = new HarnessLogs({
+      harness: (harnessId) => this.#connections.get(harnessId),
+      tell: (value) => this.#send({ $case: "jobMessage", value }),
+      log: this.#init.log,
+    });
     const status = workerStatusService({ clock: this.#init.clock });
     const fnApi = await GrpcServer.open(
       [
         controlService(directory),
         dataService(directory),
         stateService(directory),
-        loggingService({ onEntries: (harnessId, entries) => this.#onLogEntries(harnessId, entries) }),
+        loggingService({ onEntries: (harnessId, entries) => harnessLogs.take(harnessId, entries) }),
         provisionService({ infoFor: (harnessId) => this.#provisionInfo(harnessId) }),
         artifactRetrievalService({
           addressFor: (harnessId) => this.#connections.get(harnessId)?.job.description.artifactAddress,
@@ -231,7 +239,7 @@ export class Worker {
   #openJob(message: OpenJob): void {
     const jobId = message.jobId as JobId;
     if (this.#jobs.has(jobId)) return;
-    const { limits, spillDirectory, launcher, clock, log, workerId } = this.#init;
+    const { limits, spillDirectory, launcher, keepsStandby, clock, log, workerId } = this.#init;
     const job: WorkerJob = new WorkerJob({
       workerId,
       description: jobDescriptionOf(message),
@@ -239,6 +247,7 @@ export class Worker {
       spillDirectory,
       endpoints: present(this.#endpoints, "the Fn API's endpoints"),
       launcher,
+      keepsStandby,
       store: present(this.#store, "the partition store"),
       sideInputs: present(this.#sideInputs, "the side input store"),
       reader: present(this.#reader, "the partition reader"),
@@ -263,10 +272,9 @@ export class Worker {
         $case: "taskState",
         value: { jobId, taskAttemptId: attemptId, state: 0, sealed: [], failure: undefined, ...change },
       });
+    const vertex = job.description.graph.vertices.find(({ id }) => id === (message.vertexId as VertexId));
+    const ids = { job: jobId, stage: vertex?.name, task: attemptId };
     try {
-      const vertex = job.description.graph.vertices.find(
-        (candidate) => candidate.id === (message.vertexId as VertexId),
-      );
       const task: TaskDeployment = {
         attemptId,
         vertex: present(vertex, `vertex ${message.vertexId}`),
@@ -278,8 +286,8 @@ export class Worker {
       report({ state: TaskStateChange_State.FINISHED, sealed: sealedOf(result) });
     } catch (thrown) {
       const error = WeirError.from(thrown);
-      if (error.code === "CANCELLED") this.#init.log.debug({ job: jobId, task: attemptId }, "task cancelled");
-      else this.#init.log.warn({ job: jobId, task: attemptId, err: error }, "task failed");
+      if (error.code === "CANCELLED") this.#init.log.debug(ids, "task cancelled");
+      else this.#init.log.warn({ ...ids, err: error }, "task failed");
       report({
         state: TaskStateChange_State.FAILED,
         failure: {
@@ -309,27 +317,6 @@ export class Worker {
       this.#jobs.delete(jobId);
     }
     this.#send({ $case: "jobReleased", value: { jobId } });
-  }
-
-  #onLogEntries(harnessId: HarnessId, entries: readonly LogEntryPlain[]): void {
-    const job = this.#connections.get(harnessId)?.job;
-    for (const entry of entries) {
-      this.#init.log.debug(
-        { harness: harnessId, bundle: entry.instructionId, transform: entry.transformId, severity: entry.severity },
-        entry.message,
-      );
-      if (job === undefined) continue;
-      const text = entry.trace === "" ? entry.message : `${entry.message}\n${entry.trace}`;
-      this.#send({
-        $case: "jobMessage",
-        value: {
-          jobId: job.description.jobId,
-          importance: IMPORTANCE_OF[entry.severity] ?? 2,
-          text: entry.transformId === "" ? text : `[${entry.transformId}] ${text}`,
-          timeMs: BigInt(Math.trunc(entry.timeMs)),
-        },
-      });
-    }
   }
 
   #provisionInfo(harnessId: HarnessId): ProvisionInfo | undefined {

@@ -178,7 +178,7 @@ def broken_harness(endpoint):
       text = failure(options(endpoint, _process(boot)),
                      lambda p: p | beam.Create([('a', 1)]) | beam.GroupByKey() | beam.Map(print))
       print('%s: %s' % (what, text))
-      contains(text, said)
+      contains(text, said, 'Create/')
 
 
 class Failing(beam.DoFn):

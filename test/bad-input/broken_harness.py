@@ -48,7 +48,11 @@ def main(what, flags):
   channel = grpc.insecure_channel(flags['control_endpoint'])
   worker_id = flags['id']
 
+  # An instruction may come before `control` is there to answer it.
+  is_ready = threading.Event()
+
   def on_instruction(raw):
+    is_ready.wait()
     request = beam_fn_api_pb2.InstructionRequest.FromString(raw)
     if request.WhichOneof('request') != 'process_bundle':
       control.send(beam_fn_api_pb2.InstructionResponse(instruction_id=request.instruction_id).SerializeToString())
@@ -84,6 +88,7 @@ def main(what, flags):
   state = Stream(channel, worker_id, 'BeamFnState/State', ignore)
   data = Stream(channel, worker_id, 'BeamFnData/Data', ignore)
   control = Stream(channel, worker_id, 'BeamFnControl/Control', on_instruction)
+  is_ready.set()
   # It does not end by itself: the runner has to see to it.
   threading.Event().wait()
 

@@ -32,7 +32,7 @@ const failed: number[] = [];
 console.log(`${seeds} × ${mode} from seed ${first}`);
 for (let seed = first; seed < first + seeds; seed++) {
   const logFolder = logs === "" ? [] : ["--logs", join(logs, String(seed))];
-  const words = ["-u", SCENE_SCRIPT, ...(await sceneArguments({ mode, seed, seconds })), ...logFolder];
+  const words = ["-u", SCENE_SCRIPT, ...sceneArguments({ mode, seed, seconds }), ...logFolder];
   const scene = spawn(join(root, ".venv", "bin", "python"), words, {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],

@@ -1,12 +1,10 @@
 /** A chaos scene (chaos.py) as a command line, and the servers that it needs. */
-import { join } from "node:path";
 import { mavenJars, type CachedTool } from "../support/cached-tools.ts";
 import { STORAGE_SERVERS } from "../support/storage-servers.ts";
 
 export const SCENE_SCRIPT = "test/chaos/chaos.py";
 
-const store = STORAGE_SERVERS.versitygw.tool;
-export const SCENE_TOOLS: readonly CachedTool[] = [mavenJars("kafka-broker"), store];
+export const SCENE_TOOLS: readonly CachedTool[] = [mavenJars("kafka-broker"), STORAGE_SERVERS.versitygw.tool];
 
 export interface Scene {
   readonly mode: string;
@@ -15,8 +13,7 @@ export interface Scene {
   readonly seconds: number;
 }
 
-/** @returns the script's arguments; the tools are installed */
-export async function sceneArguments({ mode, seed, seconds }: Scene): Promise<string[]> {
-  const versitygw = join(await store.install(), "versitygw");
-  return [mode, "--seed", String(seed), "--seconds", String(seconds), "--versitygw", versitygw];
+/** The script's arguments. */
+export function sceneArguments({ mode, seed, seconds }: Scene): string[] {
+  return [mode, "--seed", String(seed), "--seconds", String(seconds)];
 }

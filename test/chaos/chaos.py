@@ -1,4 +1,4 @@
-"""The scene that Flink's users know, with machines that are lost: python chaos.py MODE --seed N --versitygw PROGRAM.
+"""The scene that Flink's users know, with machines that are lost: python chaos.py MODE --seed N.
 
 Ten workers, each on a machine of its own (machines.py) with a harness of its own; Kafka in, keyed state, snapshots in S3,
 Kafka out (chaos_counts.py). Records come all the time. Whatever happens, the output that is read back from Kafka by key
@@ -7,11 +7,17 @@ has no gap and no double, and the offsets that are committed are never ahead of 
   machines   at a random moment two of the ten are lost, by kill -9 or with their cables pulled first; their disks are
              wiped, and two new machines start
   harness    kill -9 of a random harness every five seconds, for --seconds; the job must not go back
+  server     kill -9 of the job server during a checkpoint, two times; another one on its disk goes on with the same workers
+  everything kill -9 of all there is at a random moment, all disks are wiped; new machines and a new job server have the
+             store alone
 """
 import argparse
 import contextlib
+import glob
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,15 +29,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 KAFKA = os.path.join(HERE, '..', 'kafka')
 SUPPORT = os.path.join(HERE, '..', 'support')
 sys.path[:0] = [KAFKA, SUPPORT]
-import source_positions  # noqa: E402
 import transactional_sink  # noqa: E402
-from client_process import ClientProcess, process_environment  # noqa: E402
+from client_process import process_environment  # noqa: E402
 from kafka_broker import KafkaBroker  # noqa: E402
 from machines import Network  # noqa: E402
 from numbered_records import Feed, Numbering, compare  # noqa: E402
 from output_watch import OutputWatch  # noqa: E402
-from s3_gateway import BUCKET, S3Gateway  # noqa: E402
+from s3_server import S3Server  # noqa: E402
 from source_positions import OffsetWatch  # noqa: E402
+from submitted_job import SubmittedJob  # noqa: E402
 from weir_server import WeirServer, weir_command  # noqa: E402
 
 WORKER_COUNT = 10
@@ -56,7 +62,7 @@ def say(text):
 class Scene:
   """All that runs, from the broker to those who watch the job."""
 
-  def __init__(self, stack, random_source, versitygw, seconds, log_directory):
+  def __init__(self, stack, random_source, seconds, log_directory):
     self._log_directory = log_directory
     self._stack = stack
     self.random = random_source
@@ -66,11 +72,10 @@ class Scene:
     self.broker = stack.enter_context(KafkaBroker(self.network.host))
     for topic in ('in', 'counts'):
       self.broker.create_topic(topic, NUMBERING.partition_count)
-    self.store = stack.enter_context(S3Gateway(versitygw, self.directory, self.network.host))
-    self.server = stack.enter_context(
-        WeirServer(
-            workers=0, arguments=['--job-host', self.network.host], environment=self.store.environment,
-            log_path=self._log_path('server')))
+    self.store = stack.enter_context(S3Server(self.network.host))
+    self.server = None
+    stack.callback(lambda: self.server.stop())
+    self.start_server()
     self.machines = [self.start_machine() for _ in range(WORKER_COUNT)]
     arguments = [
         self.broker.servers,
@@ -78,13 +83,13 @@ class Scene:
         '--job_endpoint=' + self.server.endpoint,
         '--parallelism=%d' % WORKER_COUNT,
         '--checkpointing_interval=%d' % INTERVAL_MS,
-        '--state_backend_storage_path=s3://%s/checkpoints' % BUCKET, *process_environment(
+        '--state_backend_storage_path=' + self.store.root, *process_environment(
             self.directory, os.pathsep.join([HERE, KAFKA, SUPPORT]))
     ]
-    self.client = stack.enter_context(
-        ClientProcess(
-            os.path.join(HERE, 'chaos_counts.py'), arguments, self._log_path('client'), JOB_SECONDS + seconds,
-            [KAFKA, SUPPORT]))
+    self.job = stack.enter_context(
+        SubmittedJob(
+            self.server.endpoint, os.path.join(HERE, 'chaos_counts.py'), arguments, [HERE, KAFKA, SUPPORT],
+            self._log_path('client'), JOB_SECONDS + seconds))
     self.feed = stack.enter_context(contextlib.closing(Feed(self.broker, NUMBERING, RECORDS_PER_STEP)))
     self.output = stack.enter_context(contextlib.closing(OutputWatch(self.broker, NUMBERING)))
     self.offsets = stack.enter_context(
@@ -92,6 +97,26 @@ class Scene:
 
   def _log_path(self, name):
     return os.path.join(self._log_directory or self.directory, name + '.log')
+
+  def start_server(self, *arguments):
+    """Also one in the place of one that was killed: on its disk, if that is still there."""
+    directory, port = (None, 0) if self.server is None else (self.server.directory, self.server.endpoint.rpartition(':')[2])
+    if directory is not None:
+      os.makedirs(directory, exist_ok=True)
+    self.server = WeirServer(
+        workers=0, arguments=['--job-host', self.network.host, *arguments], environment=self.store.environment,
+        log_path=self._log_path('server'), directory=directory, job_port=port)
+
+  def goes_on(self, times):
+    """After the job server was replaced for the `times`-th time."""
+    self.job.follow(self.server.endpoint)
+    self.wait_for('the job to go on', lambda: self.job.said('The job goes on from checkpoint') == times)
+
+  def is_in_checkpoint(self):
+    """Whether there are files of a checkpoint that is not complete."""
+    newest = self.offsets.newest()
+    files = glob.glob(os.path.join(self.offsets.directory, '*', 'state', '*'))
+    return any(int(re.search(r'-(\d+)\.', os.path.basename(name))[1]) > newest for name in files)
 
   def start_machine(self):
     disk = tempfile.mkdtemp(prefix='machine-', dir=self.directory)
@@ -107,7 +132,7 @@ class Scene:
       self.offsets.check()
       return is_so()
 
-    self.client.wait_for(what, is_well_and_so)
+    self.job.wait_for(what, is_well_and_so)
 
   def wait_for_progress(self):
     """Newer results, of sources and state as of newer checkpoints."""
@@ -115,8 +140,19 @@ class Scene:
     self.wait_for('%d records' % count, lambda: self.output.count >= count)
     self.wait_for('checkpoint %d' % checkpoint, lambda: self.offsets.newest() >= checkpoint)
 
+  def restored(self):
+    """Snapshot files that tasks were restored from so far: (as a copy of their machine's own disk, from the store)."""
+    local, fetched = 0, 0
+    for name in glob.glob(self._log_path('machine-*')):
+      with open(name, encoding='utf-8') as log:
+        for line in log:
+          if 'state is restored' in line:
+            entry = json.loads(line)
+            local, fetched = local + entry['local'], fetched + entry['fetched']
+    return local, fetched
+
   def restarts(self):
-    return self.client.said('the job restarts from ')
+    return self.job.said('the job restarts from ')
 
   def harnesses(self):
     names = [name for name in os.listdir(self.directory) if name.startswith('harness-')]
@@ -131,11 +167,10 @@ class Scene:
     self.wait_for('offsets %r' % ends, lambda: self.offsets.committed == ends)
     say('%d records, offsets committed' % total)
     self.offsets.close()
-    job = os.path.basename(os.path.dirname(source_positions.manifests(self.offsets.directory)[-1]))
-    subprocess.run([*weir_command(), 'drain', job, '--job-endpoint', self.server.endpoint], check=True,
+    subprocess.run([*weir_command(), 'drain', self.job.id, '--job-endpoint', self.server.endpoint], check=True,
                    stdout=subprocess.DEVNULL)
-    self.client.end()
-    assert 'DRAINED' in self.client.output(), self.client.output()[-3000:]
+    state = self.job.end()
+    assert state == 'DRAINED', '%s:\n%s' % (state, self.job.output()[-3000:])
     self.output.close()
     self.output.check()
     assert self.output.count == total, 'of %d records %d came out' % (total, self.output.count)
@@ -165,6 +200,9 @@ def lose_machines(scene):
   say('the job knew it after %.1f s, and went on writing %.1f s later' % (
       told - lost, scene.output.arrived - told))
   scene.wait_for_progress()
+  local, fetched = scene.restored()
+  say('tasks were restored from %d files of their machines and %d of the store' % (local, fetched))
+  assert local > 0 and fetched > 0
 
 
 def machines(scene, _seconds):
@@ -186,21 +224,49 @@ def harness(scene, seconds):
   assert scene.restarts() == 0, 'the job went back:\n%s' % scene.client.output()[-3000:]
 
 
-MODES = {'machines': machines, 'harness': harness}
+def server(scene, _seconds):
+  for number in range(1, 3):
+    scene.wait_for_progress()
+    time.sleep(scene.random.uniform(0, RANDOM_SECONDS))
+    scene.wait_for('a checkpoint', scene.is_in_checkpoint)
+    count, newest = scene.output.count, scene.offsets.newest()
+    scene.server.kill()
+    say('killed the job server during a checkpoint after number %d, with %d records' % (newest, count))
+    scene.start_server()
+    scene.goes_on(number)
+    say('the next job server has the job')
+    scene.wait_for_progress()
+
+
+def everything(scene, _seconds):
+  scene.wait_for_progress()
+  time.sleep(scene.random.uniform(0, RANDOM_SECONDS))
+  count, newest = scene.output.count, scene.offsets.newest()
+  scene.server.kill(with_children=True)
+  for victim in scene.machines:
+    victim.lose()
+  shutil.rmtree(scene.server.directory)
+  say('killed everything after %d records and checkpoint %d, and wiped all disks' % (count, newest))
+  scene.start_server('--recover-from', scene.store.root)
+  scene.machines = [scene.start_machine() for _ in range(WORKER_COUNT)]
+  scene.goes_on(1)
+  scene.wait_for_progress()
+
+
+MODES = {each.__name__: each for each in (machines, harness, server, everything)}
 
 
 def main():
   parser = argparse.ArgumentParser()
   parser.add_argument('mode', choices=MODES)
   parser.add_argument('--seed', type=int, required=True)
-  parser.add_argument('--versitygw', required=True)
   parser.add_argument('--seconds', type=int, default=0)
   parser.add_argument('--logs', help='a folder for the logs of all processes')
   options = parser.parse_args()
   if options.logs is not None:
     os.makedirs(options.logs, exist_ok=True)
   with contextlib.ExitStack() as stack:
-    scene = Scene(stack, random.Random(options.seed), options.versitygw, options.seconds, options.logs)
+    scene = Scene(stack, random.Random(options.seed), options.seconds, options.logs)
     MODES[options.mode](scene, options.seconds)
     total = scene.finish()
     again, restarts = transactional_sink.written_again(scene.broker, 'counts'), scene.restarts()

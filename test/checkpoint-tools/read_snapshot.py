@@ -38,7 +38,7 @@ def read_file(path, byte_length, sha256):
   assert len(data) == byte_length and hashlib.sha256(data).hexdigest() == sha256, path
   magic, version, kind, _, checksum = struct.unpack('>8sIBQI', data[:25])
   assert (magic, version) == (b'WEIRSNAP', 1) and checksum == zlib.crc32(data[:21]), path
-  assert path.endswith('.base' if kind == 1 else '.delta')
+  assert path.endswith(('.delta', '.base', '.in-flight')[kind])
   at, tables, count = 25, [], 0
   while True:
     stored_bytes, encoding, content_bytes, checksum = struct.unpack('>IBII', data[at:at + 13])

@@ -1,9 +1,10 @@
 // Job servers of streaming jobs are killed, and others started on what they left (server_cases.py).
-import test from "ava";
-import { runPython } from "../support/weir-server.ts";
+import { pythonCases } from "../support/python-cases.ts";
 
 const CASES = {
   alone: "a job goes on from its checkpoint under the next job server, with one history under one id",
+  told: "a job server that is told to end suspends its job, and the next one goes on with it",
+  cancelled: "a job server that is to cancel its jobs when it ends does so, and leaves nothing",
   workers: "the same when the workers were killed with their job server",
   early: "a job that had no complete checkpoint begins again under the next job server",
   external: "a worker pool that comes back later than the job server is waited for",
@@ -14,10 +15,4 @@ const CASES = {
   batch: "a job that runs stage by stage begins again under the next job server",
 };
 
-for (const [name, title] of Object.entries(CASES))
-  test.serial(title, async (t) => {
-    t.timeout(280_000);
-    const { code, stdout, stderr } = await runPython("test/crash/server_cases.py", [name], 270_000);
-    t.is(code, 0, `${stdout}\n${stderr.slice(-4_000)}`);
-    t.regex(stdout, /as it should be/);
-  });
+pythonCases("test/crash/server_cases.py", CASES, /as it should be/);

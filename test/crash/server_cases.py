@@ -5,6 +5,8 @@ counted once, and the message stream tells one history. Cases:
 
   alone     kill -9 of the job server; its workers and their harnesses end by themselves. Twice.
   workers   kill -9 of the job server and of its workers at once; harnesses are left alone
+  told      SIGTERM: the job is suspended, nothing of it runs meanwhile, and it goes on. Twice.
+  cancelled the same with --on-shutdown=cancel: the job is over
   early     kill -9 of the job server before the first checkpoint: the job begins again
   external  kill -9 of the job server and of the worker pool, which comes back later than the job server
   machine   kill -9 of everything, and the disk is wiped: another job server goes on with the checkpoints in S3 alone
@@ -35,6 +37,7 @@ from weir_server import VENV_PYTHON, WeirServer, child_environment, free_port, w
 
 
 JOB_SECONDS = 240
+LOG_PATH = os.environ.get('CRASH_LOG')
 
 
 class SubmittedRun(Run):
@@ -54,19 +57,25 @@ class SubmittedRun(Run):
       return super().checkpoints()
     return sorted(glob.glob(os.path.join(self.store.files, 'checkpoints', '*', 'checkpoint-*.json')), key=id_of)
 
-  def submit(self, environment, interval_ms=200, module=recovery_counts, count=(NUMBER_COUNT,)):
+  def submit(self, environment, interval_ms=200, module=recovery_counts, count=(NUMBER_COUNT,), parallelism=2):
     """The client stays only where it runs the harness."""
     name = module.__name__
     call = 'import sys, %s; %s.submit(sys.argv[1], *%r, sys.argv[2:])' % (name, name, count)
     command = [
         VENV_PYTHON, '-c', call, self.directory, '--runner=PortableRunner', '--job_endpoint=' + self.server.endpoint,
-        *environment, '--parallelism=2', '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10'
+        *environment, '--parallelism=%d' % parallelism, '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10'
     ]
     self.client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                    env=child_environment(PYTHONPATH=HERE))
     self.job_id = self.client.stdout.readline().strip()
     assert self.job_id, 'the client submitted nothing'
     self.watcher = JobWatcher(self.server.endpoint, self.job_id)
+
+  def use_store(self):
+    """Its checkpoints are to go to S3, which another server knows."""
+    self.server.stop()
+    self.store = S3Server()
+    self.server = WeirServer(workers=2, log_path=LOG_PATH, environment=self.store.environment)
 
   def submit_process(self, **more):
     self.submit(process_environment(self.directory, HERE), **more)
@@ -102,14 +111,19 @@ class SubmittedRun(Run):
     command = [*weir_command(), 'explain', '--job-endpoint', self.server.endpoint, self.job_id]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=30).stdout
 
-  def replace_server(self, with_workers=False, workers=2):
-    """kill -9, and another server on what it left."""
+  def replace_server(self, with_workers=False, workers=2, is_told=False):
+    """kill -9, or SIGTERM, and another server on what it left."""
     before = self.watcher.events
     took_up = self.said('takes the job up')
     harnesses = self.harnesses()
     port = self.server.endpoint.rpartition(':')[2]
-    print('killing the job server after %d numbers' % sum(self.counts().values()), flush=True)
-    self.server.kill(with_children=with_workers)
+    print('ending the job server after %d numbers' % sum(self.counts().values()), flush=True)
+    if is_told:
+      self.server.stop(keep_directory=True)
+      assert self.server.ended_cleanly
+      assert not any(alive(pid) for pid in harnesses), 'a harness has outlived its job server'
+    else:
+      self.server.kill(with_children=with_workers)
     self.watcher.close()
     self.server = WeirServer(workers=workers, log_path=self.server.log_path, directory=self.server.directory, job_port=port)
     self.watcher = JobWatcher(self.server.endpoint, self.job_id)
@@ -150,10 +164,7 @@ def finish(run):
   with open(os.path.join(run.directory, 'committed'), 'w', encoding='utf-8') as text:
     text.write('%d\n' % run.watcher.committed('counted'))
   assert run.checkpoints() == [], 'checkpoints are left: %r' % run.checkpoints()
-  deadline = time.monotonic() + 10
-  while run.harnesses() and time.monotonic() < deadline:
-    time.sleep(0.05)
-  assert run.harnesses() == [], 'harnesses live on: %r' % run.harnesses()
+  run.wait_for_no_harness()
   check(run)
 
 
@@ -167,6 +178,33 @@ def alone(run):
     run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') > took_up)
   run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
   finish(run)
+
+
+def told(run):
+  run.submit_process()
+  for _ in range(2):
+    run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+    run.wait_for_checkpoints(2)
+    run.replace_server(is_told=True)
+    run.wait_for_checkpoints(1)
+  assert run.said('the job is suspended') == 2 and run.said('The job goes on from checkpoint') == 2
+  run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
+  finish(run)
+
+
+def cancelled(run):
+  run.server.stop()
+  run.server = WeirServer(workers=1, log_path=LOG_PATH, arguments=['--on-shutdown', 'cancel'])
+  run.checkpoint_root = os.path.join(run.server.directory, 'data', 'checkpoints')
+  run.submit_process(parallelism=1)
+  run.wait_for_checkpoints(1)
+  run.server.stop(keep_directory=True)
+  run.watcher.close()
+  run.server = WeirServer(workers=0, log_path=run.server.log_path, directory=run.server.directory)
+  run.watcher = JobWatcher(run.server.endpoint, run.job_id)
+  assert run.watcher.state() == 'CANCELLED', run.watcher.state()
+  assert run.checkpoints() == [], 'checkpoints are left: %r' % run.checkpoints()
+  run.wait_for_no_harness()
 
 
 def workers(run):
@@ -218,10 +256,7 @@ def remote(run):
 
 
 def machine(run):
-  run.server.stop()
-  run.store = S3Server()
-  log_path = os.environ.get('CRASH_LOG')
-  run.server = WeirServer(workers=2, log_path=log_path, environment=run.store.environment)
+  run.use_store()
   run.submit(process_environment(run.directory, HERE) + ['--state_backend_storage_path=' + run.store.root])
   run.wait_for_numbers(NUMBERS_BETWEEN_HARMS)
   run.wait_for_checkpoints(2)
@@ -231,7 +266,7 @@ def machine(run):
     os.kill(harness, signal.SIGKILL)
   run.watcher.close()
   shutil.rmtree(run.server.directory)
-  run.server = WeirServer(workers=2, log_path=log_path, environment=run.store.environment,
+  run.server = WeirServer(workers=2, log_path=LOG_PATH, environment=run.store.environment,
                           arguments=['--recover-from', run.store.root])
   run.watcher = JobWatcher(run.server.endpoint, run.job_id)
   run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
@@ -288,15 +323,18 @@ def batch(run):
   assert sorted(found) == kill_midway.counts_by_hand(), found
 
 
-CASES = {each.__name__: each for each in (alone, workers, early, external, remote, machine, fenced, loopback, batch)}
+CASES = {
+    each.__name__: each
+    for each in (alone, told, cancelled, workers, early, external, remote, machine, fenced, loopback, batch)
+}
 
 
-def main(case):
+def play(case, new_run=SubmittedRun, workers=2):
+  """In a temporary directory, which goes with the job server and all that the run has started."""
   directory = tempfile.mkdtemp(prefix='weir-crash-')
-  server = WeirServer(workers=0 if case == 'remote' else 2, log_path=os.environ.get('CRASH_LOG'))
-  run = SubmittedRun(server, directory)
+  run = new_run(WeirServer(workers=workers, log_path=LOG_PATH), directory)
   try:
-    CASES[case](run)
+    case(run)
   finally:
     run.close()
     shutil.rmtree(directory, ignore_errors=True)
@@ -304,4 +342,4 @@ def main(case):
 
 
 if __name__ == '__main__':
-  main(sys.argv[1])
+  play(CASES[sys.argv[1]], workers=0 if sys.argv[1] == 'remote' else 2)

@@ -1,9 +1,10 @@
 """java_kafka.py on Weir and a real broker: python java_kafka_cases.py HARM...
 
 All records are there from the beginning, and are read at a pace that leaves time for the harms, which come one after the
-other. All the time, the offsets that are committed on the broker must not be ahead of the newest complete checkpoint, and
-never go back; when all is read they come to the topic's end. Then the job is drained. In the output each record must have
-been counted once. Harms:
+other. All the time, the offsets that are committed on the broker must not be ahead of the newest complete checkpoint;
+after a restart they may go back for a moment, since Beam's read commits behind stable input, which is replayed then. When
+all is read they come to the topic's end. Then the job is drained. In the output each record must have been counted once.
+Harms:
 
   java      kill -9 of a Java harness: its bundle runs again, the job does not go back
   worker    kill -9 of a worker: the job goes back to its last checkpoint

@@ -68,6 +68,7 @@ export interface ParDoUse extends FunctionUse {
   readonly states?: Readonly<Record<string, StateDeclaration>>;
   readonly timers?: Readonly<Record<string, "event" | "processing">>;
   readonly finalization?: boolean;
+  readonly stableInput?: boolean;
 }
 
 const LEAF_URNS = {
@@ -154,6 +155,7 @@ export class TestPipeline {
       doFn: { urn: DO_FN_URN, payload: functionReference(use.function, use.argument) },
       restrictionCoderId,
       requestsFinalization: use.finalization ?? false,
+      requiresStableInput: use.stableInput ?? false,
       sideInputs: {
         ...mapValues(iterableSideInputs, () => side("beam:side_input:iterable:v1")),
         ...mapValues(multimapSideInputs, () => side("beam:side_input:multimap:v1")),

@@ -5,7 +5,8 @@
  *
  * Oracle: what a key tells is known beforehand, exactly: no element lost, none counted twice, whatever crashed. It may
  * be told several times (a bundle runs again), and is the same each time. Offsets that a source was told are final, by
- * bundle finalization, are never read again.
+ * bundle finalization, are never read again. A stage with stable input never sees an element in two versions, though
+ * what is before it makes another one each time that it runs. Committed metrics count each element once.
  */
 import { END_OF_GLOBAL_WINDOW } from "../../runner/time/timestamp.ts";
 import { FunctionRegistry } from "../../sdk-harness/user-functions.ts";
@@ -21,12 +22,19 @@ export interface CountingShape {
   readonly withGroupByKey: boolean;
   readonly withProcessingTimers: boolean;
   readonly withSideInput: boolean;
+  readonly withStableInput: boolean;
+  /** Of simulated time, that an element is counted for at most: a consumer that is too slow for its source. */
+  readonly slowMs: number;
   readonly finalization: boolean;
 }
 
 /** Of one element to the next, in event time. */
 const STEP_MS = 10;
 const OFFSETS = 100_000;
+/** Versions of an element. */
+const VERSIONS = 1_000;
+/** What goes into the stage that counts. */
+const COUNTED_COLLECTION = "window.out";
 
 /** What the functions do to the world outside, and what went wrong there. */
 export class CountingWorld {
@@ -36,6 +44,10 @@ export class CountingWorld {
   tellings = 0;
   finalizations = 0;
   readonly #committed = new Set<number>();
+  readonly #stable = new Map<number, number>();
+  #tracksFinal = true;
+  /** By PCollection, as the job's committed metrics have them. */
+  elementCounts: ReadonlyMap<string, number> = new Map();
   readonly #expected: ReadonlyMap<string, string>;
 
   constructor(shape: CountingShape) {
@@ -52,7 +64,7 @@ export class CountingWorld {
 
   /** A source reads an element. */
   reads(partition: number, offset: number): void {
-    if (this.#committed.has(partition * OFFSETS + offset))
+    if (this.#tracksFinal && this.#committed.has(partition * OFFSETS + offset))
       this.complaints.push(`offset ${offset} of partition ${partition} is read again after it was committed`);
   }
 
@@ -62,8 +74,24 @@ export class CountingWorld {
     for (let offset = start; offset < end; offset++) this.#committed.add(partition * OFFSETS + offset);
   }
 
+  /** A stage with stable input was given an element. */
+  sees(number: number, version: number): void {
+    const before = this.#stable.get(number);
+    if (this.#tracksFinal && before !== undefined && before !== version)
+      this.complaints.push(`stable input ${number} came in two versions`);
+    this.#stable.set(number, version);
+  }
+
+  /** The job goes back behind a complete checkpoint: what that one made final may be done again. */
+  wentFurtherBack(): void {
+    this.#tracksFinal = false;
+  }
+
   /** When the job is done. */
   finish(): void {
+    const counted = this.elementCounts.get(COUNTED_COLLECTION);
+    const wanted = this.shape.partitions * this.shape.elementsPerPartition;
+    if (counted !== wanted) this.complaints.push(`committed metrics have counted ${counted} elements of ${wanted}`);
     for (const key of this.#expected.keys()) if (!this.told.has(key)) this.complaints.push(`${key} was never told`);
   }
 }
@@ -96,6 +124,7 @@ function expectedOf(shape: CountingShape): Map<string, string> {
       const window = windows.get(id) ?? { key, start, count: 0, sum: 0 };
       windows.set(id, { ...window, count: window.count + 1, sum: window.sum + number });
       if (shape.withProcessingTimers) add(key, `p${number}`);
+      if (shape.withStableInput) add(key, `s${number}`);
     }
   for (const { key, start, count, sum } of windows.values()) {
     add(key, `w${start}:${count}:${sum}`);
@@ -152,6 +181,14 @@ export function countingPipeline(shape: CountingShape): TestPipeline {
         timers: { flush: "processing" },
       }),
     );
+  if (shape.withStableInput)
+    results.push(
+      pipeline.parDo("act", pipeline.parDo("version", read, { function: "version" }), {
+        function: "act",
+        output: texts,
+        stableInput: true,
+      }),
+    );
   const all = results.length === 1 ? (results[0] as Collection) : pipeline.flatten("flatten", results);
   pipeline.parDo("collect", all, {
     function: "collect",
@@ -165,12 +202,14 @@ export function countingPipeline(shape: CountingShape): TestPipeline {
 /**
  * @param random draws how sources cut their work, and which bundles fail
  * @param isKnown false on a worker that was given up: what it reads does not count
+ * @param pause for so long, in simulated time
  */
 export function countingFunctions(
   world: CountingWorld,
   random: SeededRandom,
   failureChance: () => number,
   isKnown: () => boolean,
+  pause: (delayMs: number) => Promise<void>,
 ): FunctionRegistry {
   const { shape } = world;
   const fail = (where: string) => {
@@ -226,8 +265,24 @@ export function countingFunctions(
         context.output([key, value + (zero ?? 0)], { windows: [window(context.timestamp)] });
       },
     }))
-    .register("count", () => ({
+    .register("version", () => ({
       process: (element, context) => {
+        const [key, value] = element as [string, number];
+        context.output([key, value * VERSIONS + random.integer(0, VERSIONS - 1)]);
+      },
+    }))
+    .register("act", () => ({
+      process: (element, context) => {
+        const [key, value] = element as [string, number];
+        const number = Math.floor(value / VERSIONS);
+        world.sees(number, value % VERSIONS);
+        context.output([key, `s${number}`]);
+        fail("act");
+      },
+    }))
+    .register("count", () => ({
+      process: async (element, context) => {
+        if (shape.slowMs > 0) await pause(random.next() * shape.slowMs);
         const [, value] = element as [string, number];
         context.combining<number, number>("count").add(1);
         context.bag<number>("all").add(value);

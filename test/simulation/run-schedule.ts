@@ -3,9 +3,11 @@
  * StreamingExecution, CheckpointCoordinator, StreamJob, StreamTask and channels; workers and harnesses crash; at the end
  * the oracle says whether each element was counted exactly once.
  */
+import { MonitoringInfo } from "../../proto/gen/metrics.ts";
 import type { JobId } from "../../runner/base/ids.ts";
 import { limitsFor } from "../../runner/base/limits.ts";
 import { type Log, silentLog } from "../../runner/base/log.ts";
+import { readVarint } from "../../runner/coders/byte-reader.ts";
 import { buildExecutionGraph } from "../../runner/graph/build-execution-graph.ts";
 import type { JobOutcome } from "../../runner/job-server/job-executor.ts";
 import { jobSettings } from "../../runner/job-server/job-settings.ts";
@@ -22,10 +24,15 @@ export interface ScheduleOptions {
   readonly seed: number;
   /** False: nothing crashes and no bundle fails. */
   readonly faults: boolean;
+  /** Of checkpoints; default: drawn. */
+  readonly mode?: CheckpointMode;
   readonly log?: Log;
   /** Told of everything that happens to the job. */
   readonly onMessage?: (atMs: number, text: string) => void;
 }
+
+/** Barriers wait for data, overtake it at once, or overtake what they have waited for a while. */
+export type CheckpointMode = "aligned" | "unaligned" | "timeout";
 
 export interface ScheduleResult {
   readonly seed: number;
@@ -42,11 +49,28 @@ export interface ScheduleResult {
   readonly elapsedMs: number;
   /** Finalizations that called back. */
   readonly finalizations: number;
+  /** Tasks that went on from a snapshot with in-flight data. */
+  readonly inFlightRestores: number;
 }
 
-export type FaultKind = "worker killed" | "worker cut off" | "harness killed" | "storage down";
+export type FaultKind =
+  | "worker killed"
+  | "worker cut off"
+  | "harness killed"
+  | "storage down"
+  | "write failed"
+  /** Of the newest checkpoint; a worker is killed, too. */
+  | "file lost";
 
-const FAULTS: readonly FaultKind[] = ["worker killed", "worker cut off", "harness killed", "storage down"];
+export const FAULTS: readonly FaultKind[] = [
+  "worker killed",
+  "worker cut off",
+  "harness killed",
+  "storage down",
+  "write failed",
+  "file lost",
+];
+const MODES: readonly CheckpointMode[] = ["aligned", "unaligned", "timeout"];
 const PROTOCOL_STEPS: ReadonlySet<string> = new Set(["triggerCheckpoint", "checkpointAck", "checkpointEnd"]);
 /** Of simulated time; jobs take seconds. */
 const LIMIT_MS = 600_000;
@@ -70,7 +94,10 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   const maxBundleTimeMs = random.pick([5, 50, 1000]);
   const maxQueuedBytes = random.pick([200, 5_000, 1 << 20]);
   const channelCapacityBytes = random.pick([200, 5_000, 1 << 20]);
+  const messageBytes = random.pick([1, 100, 32 * 1024]);
   const takesCheckpoints = withFaults || random.chance(0.8);
+  const drawnMode = random.pick(MODES);
+  const mode = options.mode ?? drawnMode;
   const cluster: SimulatedCluster = new SimulatedCluster({
     time,
     random: random.fork(),
@@ -91,11 +118,13 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
           random.fork(),
           () => failing,
           () => cluster.isKnown(workerId),
+          (delayMs) => time.sleep(delayMs),
         ),
         time,
         random: random.fork(),
         storage,
         exchange,
+        messageBytes,
         harnessDelays: { usualMs: random.integer(0, 3), slowMs: random.integer(1, 50) },
         send,
         log,
@@ -111,6 +140,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       number_of_execution_retries: 1_000,
       execution_retry_delay: 20,
       ...(takesCheckpoints ? { checkpointing_interval: random.integer(20, 300) } : {}),
+      ...(mode === "aligned" ? {} : { unaligned_checkpoint_enabled: true }),
+      ...(mode === "timeout" ? { aligned_checkpoint_timeout: random.integer(1, 60) } : {}),
     }),
   );
   const tell = (text: string) => options.onMessage?.(time.elapsedMs, text);
@@ -136,22 +167,32 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     },
     {
       message: (importance, text) => {
-        if (/restarts from/.test(text)) restarts++;
+        if (/restarts from/.test(text)) {
+          restarts++;
+          onRestart?.();
+        }
         if (/restarts from checkpoint/.test(text)) restores++;
+        if (/goes back to the checkpoint before it|checkpoint cannot be restored/.test(text)) {
+          world.wentFurtherBack();
+          if (hit["file lost"] === 0) world.complaints.push(`no file was lost, but: ${text}`);
+        }
         tell(`${importance} ${text}`);
       },
       running: () => undefined,
       keepCopy: () => Promise.resolve(),
       checkpointed: () => undefined,
-      metrics: () => undefined,
+      metrics: (_attempted, committed) => {
+        world.elementCounts = elementCounts(committed);
+      },
     },
   );
   let restarts = 0;
+  let onRestart: (() => void) | undefined;
   let restores = 0;
   const hit = Object.fromEntries(FAULTS.map((kind) => [kind, 0])) as Record<FaultKind, number>;
   if (withFaults) {
     const draw = random.fork();
-    let left = draw.integer(1, 8);
+    let left = draw.integer(1, 12);
     const soon = (delayMs: number) =>
       time.at(delayMs, () => {
         if (outcome !== undefined || left === 0) return;
@@ -163,6 +204,10 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       soon(atMs);
     cluster.onMessage = ($case) => {
       if (PROTOCOL_STEPS.has($case) && draw.chance(0.02)) soon(draw.next() * 30);
+    };
+    // And some soon after the job has begun again.
+    onRestart = () => {
+      if (draw.chance(0.5)) soon(draw.next() * 2_000);
     };
     // From some time on all is well, so that the job comes to its end.
     time.at(20_000, () => {
@@ -176,15 +221,19 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
         time.at(draw.integer(1, 1_000), () => {
           storage.isDown = false;
         });
-      } else {
-        if (living.length === 0) return;
+      } else if (kind === "write failed")
+        storage.failuresLeft[draw.pick(["state", "manifest"] as const)] = draw.integer(1, 3);
+      else {
+        if (living.length === 0 || (kind === "file lost" && !storage.loseFile())) return;
         const worker = draw.pick(living);
-        if (kind === "worker killed") cluster.kill(worker);
+        if (kind === "worker killed" || kind === "file lost") cluster.kill(worker);
         else if (kind === "worker cut off") cluster.cutOff(worker);
         else if (!worker.killHarness()) return;
       }
       hit[kind]++;
       tell(`FAULT ${kind}`);
+      // Trouble comes in pairs.
+      if (draw.chance(0.5)) soon(draw.next() * 100);
     };
   }
   const finished = execution.run().then((reached) => {
@@ -207,6 +256,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     events: time.eventCount,
     elapsedMs: time.elapsedMs,
     finalizations: world.finalizations,
+    inFlightRestores: storage.inFlightReads,
   };
 }
 
@@ -219,8 +269,20 @@ function drawShape(random: SeededRandom): CountingShape {
     withGroupByKey: random.chance(0.5),
     withProcessingTimers: random.chance(0.5),
     withSideInput: random.chance(0.3),
+    withStableInput: random.chance(0.3),
+    slowMs: random.pick([0, 0, 2, 20]),
     finalization: random.chance(0.7),
   };
+}
+
+/** By PCollection. */
+function elementCounts(committed: readonly Uint8Array[]): ReadonlyMap<string, number> {
+  const infos = committed.map((bytes) => MonitoringInfo.decode(bytes));
+  return new Map(
+    infos
+      .filter(({ urn }) => urn === "beam:metric:element_count:v1")
+      .map(({ labels, payload }) => [labels["PCOLLECTION"] ?? "", readVarint(payload, 0, "a count")]),
+  );
 }
 
 function standing(execution: StreamingExecution): string {

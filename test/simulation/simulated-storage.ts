@@ -6,10 +6,12 @@ import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import { WeirError } from "../../runner/base/errors.ts";
 import { CheckpointDirectory, type ClaimedFolder } from "../../runner/checkpoint/checkpoint-directory.ts";
 import { filesOf, type SnapshotManifest } from "../../runner/checkpoint/snapshot-manifest.ts";
+import type { InFlightRow } from "../../runner/worker/stream/in-flight/in-flight-rows.ts";
 import type { StateRows, StateTable } from "../../runner/state/state-rows.ts";
+import type { SnapshotExtras } from "../../runner/worker/stream/stream-task-environment.ts";
 import type { SeededRandom, SimulatedTime } from "./simulated-time.ts";
 
-type Tables = ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>;
+export type Tables = ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>;
 
 export class SimulatedStorage {
   readonly #time: SimulatedTime;
@@ -19,6 +21,11 @@ export class SimulatedStorage {
   readonly #manifests = new Map<number, SnapshotManifest>();
   /** While it is set, every write fails. */
   isDown = false;
+  /** So many writes to come fail: of tasks' state, and of manifests. */
+  readonly failuresLeft = { state: 0, manifest: 0 };
+  #completedSinceLoss = 0;
+  /** Files of in-flight data that were read. */
+  inFlightReads = 0;
 
   constructor(time: SimulatedTime, random: SeededRandom, writeMs: number) {
     this.#time = time;
@@ -26,16 +33,17 @@ export class SimulatedStorage {
     this.#writeMs = writeMs;
   }
 
-  async #delay(): Promise<void> {
+  async #delay(what: "state" | "manifest"): Promise<void> {
     await this.#time.sleep(this.#random.next() * this.#writeMs);
-    if (this.isDown)
-      throw new WeirError({ code: "UNAVAILABLE", domain: "external", message: "The storage is down.", retry: true });
+    if (!this.isDown && this.failuresLeft[what] === 0) return;
+    if (!this.isDown) this.failuresLeft[what]--;
+    throw new WeirError({ code: "UNAVAILABLE", domain: "external", message: "The storage is down.", retry: true });
   }
 
   async writeState(path: string, tables: Tables, isAlive: () => boolean): Promise<SnapshotFile> {
-    await this.#delay();
+    await this.#delay("state");
     if (isAlive()) this.#states.set(path, tables);
-    return { path, byteLength: 1n, sha256: "" };
+    return { path, byteLength: 1n, sha256: "", inFlight: false };
   }
 
   /** @throws WeirError DATA_LOSS when there is no such file */
@@ -44,7 +52,17 @@ export class SimulatedStorage {
     const tables = this.#states.get(path);
     if (tables === undefined)
       throw new WeirError({ code: "DATA_LOSS", domain: "external", message: `${path} is missing.` });
+    if (path.endsWith(".in-flight")) this.inFlightReads++;
     return tables;
+  }
+
+  /** A file of the newest checkpoint is gone. @returns false when the job may have no older one that is whole */
+  loseFile(): boolean {
+    const newest = [...this.#manifests.values()].sort((left, right) => left.checkpointId - right.checkpointId).at(-1);
+    if (newest === undefined || this.#completedSinceLoss < 2) return false;
+    this.#completedSinceLoss = 0;
+    this.#states.delete(this.#random.pick(filesOf(newest)).path);
+    return true;
   }
 
   get stateCount(): number {
@@ -54,8 +72,9 @@ export class SimulatedStorage {
   directory(path: string): CheckpointDirectory {
     return new SimulatedDirectory(path, {
       write: async (manifest) => {
-        await this.#delay();
+        await this.#delay("manifest");
         this.#manifests.set(manifest.checkpointId, manifest);
+        this.#completedSinceLoss++;
       },
       read: (checkpointId) => this.#manifests.get(checkpointId),
       hasState: (file) => this.#states.has(file),
@@ -127,17 +146,28 @@ class SimulatedDirectory extends CheckpointDirectory {
   }
 }
 
+type InFlightRows = Promise<Iterable<InFlightRow> | undefined> | undefined;
+type Store = (checkpointId: number, tables: Tables, inFlight: InFlightRows) => Promise<readonly SnapshotFile[]>;
+
+export function tablesOf(rows: Iterable<InFlightRow>): Tables {
+  const tables = new Map<string, Map<string, Uint8Array>>();
+  for (const { table, key, value } of rows) {
+    const known = tables.get(table);
+    if (known === undefined) tables.set(table, new Map([[key, value]]));
+    else known.set(key, value);
+  }
+  return tables;
+}
+
 /** Rows of one task; every snapshot is a whole copy. */
 export class SimulatedRows implements StateRows {
   readonly #tables = new Map<string, Map<string, Uint8Array>>();
-  readonly #store: (checkpointId: number, tables: Tables) => Promise<readonly SnapshotFile[]>;
+  readonly #store: Store;
 
-  constructor(
-    restored: Tables | undefined,
-    store: (checkpointId: number, tables: Tables) => Promise<readonly SnapshotFile[]>,
-  ) {
+  /** @param restored files of one snapshot, with different tables */
+  constructor(restored: readonly Tables[], store: Store) {
     this.#store = store;
-    for (const [name, rows] of restored ?? []) this.#tables.set(name, new Map(rows));
+    for (const tables of restored) for (const [name, rows] of tables) this.#tables.set(name, new Map(rows));
   }
 
   table(name: string): StateTable {
@@ -156,12 +186,12 @@ export class SimulatedRows implements StateRows {
     return undefined;
   }
 
-  snapshot(checkpointId: number): Promise<readonly SnapshotFile[]> {
+  snapshot(checkpointId: number, { inFlight }: SnapshotExtras): Promise<readonly SnapshotFile[]> {
     // Row by row: what the task changes in place afterwards must not be in it.
     const frozen = new Map(
       [...this.#tables].map(([name, rows]) => [name, new Map([...rows].map(([key, value]) => [key, value.slice()]))]),
     );
-    return this.#store(checkpointId, frozen);
+    return this.#store(checkpointId, frozen, inFlight);
   }
 
   close(): Promise<void> {

@@ -13,13 +13,14 @@ import type { Limits } from "../../runner/base/limits.ts";
 import type { Log } from "../../runner/base/log.ts";
 import type { ExecutionGraph } from "../../runner/graph/execution-graph.ts";
 import { StreamChannels } from "../../runner/worker/exchange/stream-channels.ts";
+import { barrierOf } from "../../runner/worker/stream/channel-queue.ts";
 import { StreamJob } from "../../runner/worker/stream/stream-job.ts";
 import type { HarnessConnection } from "../../runner/worker/task/harness-connection.ts";
 import type { FunctionRegistry } from "../../sdk-harness/user-functions.ts";
 import { type InProcessHarness, startInProcessHarness, type WireStream } from "../support/in-process-harness.ts";
 import type { SimulatedExchange } from "./simulated-exchange.ts";
 import { type LinkDelays, SimulatedLink } from "./simulated-link.ts";
-import { SimulatedRows, type SimulatedStorage } from "./simulated-storage.ts";
+import { SimulatedRows, type SimulatedStorage, type Tables, tablesOf } from "./simulated-storage.ts";
 import type { SeededRandom, SimulatedTime } from "./simulated-time.ts";
 
 export interface SimulatedWorkerInit {
@@ -38,6 +39,8 @@ export interface SimulatedWorkerInit {
   readonly storage: SimulatedStorage;
   readonly exchange: SimulatedExchange;
   readonly harnessDelays: LinkDelays;
+  /** Of a harness' message with output. */
+  readonly messageBytes: number;
   readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
   readonly log: Log;
 }
@@ -92,6 +95,7 @@ export class SimulatedWorker {
         maxBundleElements: init.maxBundleElements,
         maxBundleTimeMs: init.maxBundleTimeMs,
         limits: init.limits,
+        spillDirectory: undefined,
         maxQueuedBytes: init.maxQueuedBytes,
         clock: this.#clock,
         log,
@@ -106,16 +110,21 @@ export class SimulatedWorker {
       },
       openRows: async ({ deployment, executionAttempt, checkpointDirectory }) => {
         const { storage } = init;
-        const file = deployment.restore.at(-1);
-        const restored = file === undefined ? undefined : await storage.readState(file.path);
+        // Every snapshot is whole: the last file, and what was in flight.
+        const restored: Tables[] = [];
+        for (const { path } of deployment.restore) restored.push(await storage.readState(path));
         await this.#untilAlive();
         const task = `${deployment.vertexId}.${deployment.subtaskIndex}.${executionAttempt}`;
-        return new SimulatedRows(restored, async (checkpointId, tables) => {
+        return new SimulatedRows(restored, async (checkpointId, tables, inFlight) => {
           // As real ones end: what no checkpoint needs is found by its name.
           const path = `${checkpointDirectory}/${init.workerId}.${this.#fileCount++}.${task}-${checkpointId}.base`;
           const stored = await storage.writeState(path, tables, () => this.#alive);
           await this.#untilAlive();
-          return [stored];
+          const rows = await inFlight;
+          if (rows === undefined) return [stored];
+          const more = await storage.writeState(path.replace(/base$/, "in-flight"), tablesOf(rows), () => this.#alive);
+          await this.#untilAlive();
+          return [stored, { ...more, inFlight: true }];
         });
       },
       send: (message) => {
@@ -160,7 +169,7 @@ export class SimulatedWorker {
   }
 
   #startHarness(): InProcessHarness {
-    const { functions, time, random, harnessDelays, workerId } = this.#init;
+    const { functions, time, random, harnessDelays, messageBytes, workerId } = this.#init;
     const links = new Map<string, SimulatedLink>();
     const link = (stream: WireStream, direction: string) => {
       const key = `${stream} ${direction}`;
@@ -171,6 +180,7 @@ export class SimulatedWorker {
     return startInProcessHarness({
       harnessId: `${workerId}-h${++this.#harnessCount}`,
       functions,
+      messageBytes,
       descriptor: (descriptorId) => this.#descriptors.get(descriptorId),
       nowMs: () => time.nowMs(),
       turn: () => this.#clock.sleep(random.next() * harnessDelays.usualMs),
@@ -211,13 +221,11 @@ export class SimulatedWorker {
         void job.cancel(message.value.executionAttempt);
         break;
       case "triggerCheckpoint":
-        job.trigger(message.value.executionAttempt, Number(message.value.checkpointId));
+        job.trigger(message.value.executionAttempt, barrierOf(message.value));
         break;
-      case "checkpointEnd": {
-        const { executionAttempt, checkpointId, complete } = message.value;
-        job.checkpointEnded(executionAttempt, Number(checkpointId), complete);
+      case "checkpointEnd":
+        job.checkpointEnded(message.value);
         break;
-      }
       case "drainJob":
         job.drain(message.value.executionAttempt);
         break;

@@ -1,6 +1,6 @@
 // A bounded number of schedules; `make simulate SEED=n SCHEDULES=m` runs more.
 import test from "ava";
-import { type FaultKind, runSchedule, type ScheduleResult } from "./run-schedule.ts";
+import { FAULTS, type FaultKind, runSchedule, type ScheduleResult } from "./run-schedule.ts";
 
 const FIRST_SEED = 1;
 
@@ -15,21 +15,28 @@ function complaintsOf(results: readonly ScheduleResult[]): string[] {
 }
 
 test("each element is counted exactly once in every schedule without crashes", async (t) => {
-  const results = await run(25, false);
+  const results = await run(15, false);
   t.deepEqual(complaintsOf(results), []);
   t.true(results.every(({ restarts }) => restarts === 0));
   t.true(results.some(({ checkpoints }) => checkpoints > 3));
 });
 
 test("each element is counted exactly once whatever crashes", async (t) => {
-  const results = await run(40, true);
+  const results = await run(25, true);
   t.deepEqual(complaintsOf(results), []);
   const hits = (kind: FaultKind) => results.reduce((sum, { faults }) => sum + faults[kind], 0);
-  const kinds: readonly FaultKind[] = ["worker killed", "worker cut off", "harness killed", "storage down"];
-  for (const kind of kinds) t.true(hits(kind) > 0, `no schedule had a fault of kind "${kind}"`);
+  for (const kind of FAULTS) t.true(hits(kind) > 0, `no schedule had a fault of kind "${kind}"`);
   t.true(results.filter(({ restores }) => restores > 0).length > 5);
   t.true(results.some(({ finalizations }) => finalizations > 0));
 });
+
+for (const mode of ["unaligned", "timeout"] as const)
+  test(`each element is counted exactly once whatever crashes, where barriers overtake data: ${mode}`, async (t) => {
+    const results: ScheduleResult[] = [];
+    for (let seed = 101; seed <= 112; seed++) results.push(await runSchedule({ seed, faults: true, mode }));
+    t.deepEqual(complaintsOf(results), []);
+    t.true(results.filter(({ inFlightRestores }) => inFlightRestores > 0).length > 5);
+  });
 
 test("a seed is a schedule: the same one runs the same way again", async (t) => {
   const first = await runSchedule({ seed: 7, faults: true });

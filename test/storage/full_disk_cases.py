@@ -80,24 +80,22 @@ def database(disk, directory):
       assert text in messages, 'the history lacks %r:\n%s' % (text, messages)
 
 
-def grouped(disk, unused_directory):
+def waits(disk, kind):
   with spilling(disk) as server:
     disk.fill()
-    job = submit(server, 'grouped')
+    job = submit(server, kind)
     wait_for_message(server, 'is full: what does not fit into its memory waits for room')
     disk.free()
     output = job.communicate(timeout=JOB_SECONDS)[0].decode()
     assert job.returncode == 0 and 'right' in output, output[-3000:]
+
+
+def grouped(disk, unused_directory):
+  waits(disk, 'grouped')
 
 
 def state(disk, unused_directory):
-  with spilling(disk) as server:
-    disk.fill()
-    job = submit(server, 'state')
-    wait_for_message(server, 'is full: what does not fit into its memory waits for room')
-    disk.free()
-    output = job.communicate(timeout=JOB_SECONDS)[0].decode()
-    assert job.returncode == 0 and 'right' in output, output[-3000:]
+  waits(disk, 'state')
 
 
 def cancelled(disk, unused_directory):

@@ -1,12 +1,9 @@
 // What a user sees who sets the options of checkpoint storage: a stock Python pipeline on a server from dist/.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
-import { STORAGE_SERVERS } from "../support/storage-servers.ts";
+import { freePort, STORAGE_SERVERS } from "../support/storage-servers.ts";
 import { runPython, WeirServer } from "../support/weir-server.ts";
 
 interface Ran {
@@ -38,16 +35,6 @@ async function submit(t: ExecutionContext, server: WeirServer, ...options: reado
   return JSON.parse(stdout) as Ran;
 }
 
-/** A port that nobody listens on. */
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 test.serial("a path that no checkpoint can go to is refused when the job is prepared", async (t) => {
   t.timeout(180_000);
   const directory = temporary(t);
@@ -71,7 +58,7 @@ test.serial("a path that no checkpoint can go to is refused when the job is prep
 
 test.serial("a store that does not answer, or a folder that cannot be made, fails the job by name", async (t) => {
   t.timeout(180_000);
-  const port = await closedPort();
+  const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   const server = await serving(t, {
     AWS_ENDPOINT_URL: endpoint,

@@ -31,6 +31,8 @@ export interface InProcessHarnessInit {
   readonly nowMs: () => number;
   readonly turn?: () => Promise<void>;
   readonly wire?: HarnessWire;
+  /** See SdkHarnessInit. */
+  readonly messageBytes?: number;
 }
 
 export interface InProcessHarness {
@@ -48,6 +50,7 @@ export function startInProcessHarness(init: InProcessHarnessInit): InProcessHarn
     functions: init.functions,
     nowMs: init.nowMs,
     turn,
+    ...(init.messageBytes === undefined ? {} : { messageBytes: init.messageBytes }),
     runner: {
       descriptor: init.descriptor,
       respond: (response) => wire.deliver("control", "to-runner", () => connection.onInstructionResponse(response)),

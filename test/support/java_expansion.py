@@ -5,12 +5,10 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 
 import maven_jars
-from weir_server import NPM_BIN, child_environment, die_with_parent, free_port
+from weir_server import NPM_BIN, child_environment, die_with_parent, free_port, starts_listening
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READY_SECONDS = 60
@@ -38,17 +36,10 @@ class JavaExpansionService:
           ],
           stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, env=child_environment(),
           preexec_fn=die_with_parent)
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-      try:
-        socket.create_connection(('localhost', port), 1).close()
-        return
-      except OSError:
-        if self.process.poll() is not None or time.monotonic() > deadline:
-          self.close()
-          with open(log_path, encoding='utf-8', errors='replace') as log:
-            raise RuntimeError('The expansion service did not start:\n%s' % log.read()[-3000:]) from None
-        time.sleep(0.1)
+    if not starts_listening(self.process, 'localhost', port, READY_SECONDS):
+      self.close()
+      with open(log_path, encoding='utf-8', errors='replace') as log:
+        raise RuntimeError('The expansion service did not start:\n%s' % log.read()[-3000:])
 
   def close(self):
     """Idempotent."""

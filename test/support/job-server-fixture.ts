@@ -20,6 +20,7 @@ import { silentLog } from "../../runner/base/log.ts";
 import { buildExecutionGraph } from "../../runner/graph/build-execution-graph.ts";
 import type { JobExecutor, JobObserver, JobOutcome, JobRun } from "../../runner/job-server/job-executor.ts";
 import { JobServer } from "../../runner/job-server/job-server.ts";
+import type { SavepointResult } from "../../runner/job-server/savepoints.ts";
 
 /** Runs nothing: the test says how each job goes. */
 class ScriptedExecutor implements JobExecutor {
@@ -36,9 +37,25 @@ class ScriptedExecutor implements JobExecutor {
     this.started.find(({ run }) => run.jobId === jobId)?.end({ kind: "cancelled" });
   }
 
+  suspend(jobId: string): boolean {
+    const job = this.started.find(({ run }) => run.jobId === jobId);
+    const goesOn = job?.run.settings.checkpoints !== undefined;
+    if (goesOn) job?.end({ kind: "suspended" });
+    return goesOn;
+  }
+
   drain(jobId: string): boolean {
     const job = this.started.find(({ run }) => run.jobId === jobId);
     return job?.run.settings.streaming === true;
+  }
+
+  /** Savepoints that were asked for. */
+  readonly savepoints: { readonly jobId: string; readonly path: string | undefined; readonly stop: boolean }[] = [];
+
+  async savepoint(jobId: string, path: string | undefined, stop: boolean): Promise<SavepointResult> {
+    this.savepoints.push({ jobId, path, stop });
+    if (stop) this.started.find(({ run }) => run.jobId === jobId)?.end({ kind: "done" });
+    return { path: path ?? "/chosen", checkpointId: 7, byteLength: 70 };
   }
 
   progress(): undefined {
@@ -75,6 +92,7 @@ export async function openServer(
     recoverFrom,
     historySize: 3,
     cleanArtifactsPerJob: true,
+    onShutdown: "suspend",
     limits: serverLimits(),
     buildGraph: (bytes) => buildExecutionGraph(bytes),
     openExecutor: () => ({ executor, services: [] }),

@@ -1,16 +1,14 @@
-"""A real S3-compatible store for tests: versitygw on a free port, with a directory of its own that goes when it is closed.
+"""A real S3-compatible store for tests: versitygw on a free port of `host`, with a directory of its own that goes when it is closed.
 
 Needs Go, or the program in .cache/tools (install-storage-server-main.ts). It dies with the process that started it.
 """
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 
-from weir_server import NPM_BIN, REPOSITORY, die_with_parent, free_port
+from weir_server import NPM_BIN, REPOSITORY, die_with_parent, free_port, starts_listening
 
 BUCKET = 'bucket'
 ACCESS_KEY = 'user'
@@ -23,7 +21,8 @@ class S3Server:
   """`root` is where checkpoints can go, `environment` what Weir needs to find it, and `files` the bucket's directory:
   one file for each object. A context manager."""
 
-  def __init__(self):
+  def __init__(self, host='127.0.0.1'):
+    self._host = host
     installed = subprocess.run(
         [os.path.join(NPM_BIN, 'node'), os.path.join(REPOSITORY, 'test', 'support', 'install-storage-server-main.ts'),
          'versitygw'], stdout=subprocess.PIPE, text=True, check=True, timeout=INSTALL_SECONDS)
@@ -33,12 +32,14 @@ class S3Server:
     self._meta = os.path.join(self.directory, 'meta')
     os.makedirs(self.files)
     os.makedirs(self._meta)
+    self._log_path = os.path.join(self.directory, 'server.log')
     self.port = free_port()
     self.root = 's3://%s/checkpoints' % BUCKET
     self.environment = {
-        'AWS_ENDPOINT_URL': 'http://127.0.0.1:%d' % self.port,
+        'AWS_ENDPOINT_URL': 'http://%s:%d' % (host, self.port),
         'AWS_ACCESS_KEY_ID': ACCESS_KEY,
         'AWS_SECRET_ACCESS_KEY': SECRET_KEY,
+        'AWS_REGION': 'us-east-1',
     }
     self.process = None
     try:
@@ -49,20 +50,15 @@ class S3Server:
 
   def start(self):
     """Also again, at the same port and with what it had."""
-    self.process = subprocess.Popen(
-        [self._program, '--port', '127.0.0.1:%d' % self.port, 'posix', '--sidecar', self._meta,
-         os.path.dirname(self.files)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent,
-        env=dict(os.environ, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY))
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-      try:
-        socket.create_connection(('127.0.0.1', self.port), 1).close()
-        return
-      except OSError:
-        if self.process.poll() is not None or time.monotonic() > deadline:
-          raise RuntimeError('versitygw does not listen on port %d' % self.port)
-        time.sleep(0.05)
+    with open(self._log_path, 'ab') as log:
+      self.process = subprocess.Popen(
+          [self._program, '--port', '%s:%d' % (self._host, self.port), '--quiet', 'posix', '--sidecar', self._meta,
+           os.path.dirname(self.files)],
+          stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
+          env=dict(os.environ, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY))
+    if not starts_listening(self.process, self._host, self.port, READY_SECONDS):
+      with open(self._log_path, encoding='utf-8', errors='replace') as log:
+        raise RuntimeError('versitygw does not listen on port %d:\n%s' % (self.port, log.read()[-2000:]))
 
   def kill(self):
     """As by `kill -9`."""

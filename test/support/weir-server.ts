@@ -103,13 +103,21 @@ export class WeirProcess {
   }
 }
 
+interface ReadyLine {
+  readonly job: string;
+  readonly expansion: string | null;
+}
+
 export class WeirServer {
   readonly endpoint: string;
+  /** HOST:PORT; null without --expansion-port among the arguments. */
+  readonly expansion: string | null;
   readonly #child: ChildProcess;
   readonly #directory: string;
 
-  private constructor(endpoint: string, child: ChildProcess, directory: string) {
-    this.endpoint = endpoint;
+  private constructor(ready: ReadyLine, child: ChildProcess, directory: string) {
+    this.endpoint = ready.job;
+    this.expansion = ready.expansion;
     this.#child = child;
     this.#directory = directory;
   }
@@ -134,8 +142,7 @@ export class WeirServer {
       child.once("close", () => reject(new Error(`weir serve ended before it was ready:\n${log}`)));
       child.once("error", reject);
     });
-    const ready = JSON.parse(line) as { job: string };
-    return new WeirServer(ready.job, child, directory);
+    return new WeirServer(JSON.parse(line) as ReadyLine, child, directory);
   }
 
   get pid(): number {

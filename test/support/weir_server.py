@@ -50,6 +50,19 @@ def free_port():
     return probe.getsockname()[1]
 
 
+def starts_listening(process, host, port, seconds):
+  """Waits until the process takes connections; false when it has ended before, or the time is over."""
+  deadline = time.monotonic() + seconds
+  while True:
+    try:
+      socket.create_connection((host, port), 1).close()
+      return True
+    except OSError:
+      if process.poll() is not None or time.monotonic() > deadline:
+        return False
+      time.sleep(0.05)
+
+
 class RunnerProcess:
   """A started runner: `endpoint`, `pid`, and `stop()`; a context manager."""
 
@@ -150,15 +163,8 @@ class PrismServer(RunnerProcess):
     self._spawn(
         [binary, '-job_port', str(port), '-serve_http=false', '-log_level', 'error'],
         stdout=subprocess.DEVNULL, cwd=self.directory, env=child_environment())
-    deadline = time.monotonic() + ready_seconds
-    while True:
-      try:
-        socket.create_connection(('127.0.0.1', port), 1).close()
-        break
-      except OSError:
-        if self.process.poll() is not None or time.monotonic() > deadline:
-          tail = self.log_tail()
-          self.stop()
-          raise RuntimeError('Prism was not ready:\n' + tail)
-        time.sleep(0.05)
+    if not starts_listening(self.process, '127.0.0.1', port, ready_seconds):
+      tail = self.log_tail()
+      self.stop()
+      raise RuntimeError('Prism was not ready:\n' + tail)
     self.endpoint = 'localhost:%d' % port

@@ -58,6 +58,24 @@ test("values larger than any block or page survive the disk, whole or through st
   }
 });
 
+test("a group is read through state for its values' bytes, not for those of its key in every record", async (t) => {
+  const key = "k".repeat(2000);
+  const elements = Array.from({ length: 1000 }, (_, index) => ({
+    timestamp: 0,
+    windows: GLOBAL,
+    key,
+    value: `${index}`,
+  }));
+  for (const memoryBudgetBytes of [64 << 10, 64 << 20]) {
+    const groups = await run("global", elements, { memoryBudgetBytes });
+    t.deepEqual(
+      groups.map(({ fromState, values }) => [fromState, values.length]),
+      [[false, 1000]],
+    );
+    t.deepEqual(sorted(byName(groups)), sorted(naive(elements)));
+  }
+});
+
 test("a WindowFn that merges windows that it was not asked about is refused", async (t) => {
   const elements = [1, 2].map((index) => ({
     timestamp: 0,

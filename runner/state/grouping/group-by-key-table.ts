@@ -35,6 +35,8 @@ export interface GroupByKeyTableInit {
   readonly memoryBudgetBytes: number;
   /** Groups whose values are larger are read through state, where `stateBacked`. */
   readonly stateBackedIterableBytes: number;
+  /** Of values that are read through state: what is read at once, so that no page is put together from others. */
+  readonly pageBytes: number;
   readonly chunkBytes: number;
   readonly spillDirectory: string;
   /** Merges the windows of a custom merging WindowFn; sessions need none. */
@@ -46,6 +48,8 @@ const MAX_BLOCK_BYTES = 64 * 1024;
 const MIN_BLOCK_BYTES = 512;
 /** Of the budget: a loaded partition needs an index beside it. */
 const LOADED_FRACTION = 0.75;
+/** A single group that is read through state anyway is not worth a copy of it in one block from here on. */
+const STREAMED_BYTES = 1024 * 1024;
 /** Whatever the budget: word indices of a loaded partition are 32-bit numbers, its byte positions too. */
 const MAX_LOADED_BYTES = 1024 * 1024 * 1024;
 
@@ -94,6 +98,7 @@ export class GroupByKeyTable {
     this.#merger = new KeyWindowMerger({ keepTimestamps, latest, mergeWindows });
     this.#largeGroups = new LargeGroups(
       spillDirectory,
+      init.pageBytes,
       () => memoryBudgetBytes - this.#partitioner.memoryBytes - this.#scratch.bytes.length,
     );
     this.#oversized = new OversizedPartition({
@@ -173,7 +178,8 @@ export class GroupByKeyTable {
     await partitioner.seal();
     for (const partition of partitioner.partitions) {
       if (partition.recordCount === 0) continue;
-      if (partition.byteLength <= this.#loadedBytesLimit) yield* this.#groupLoaded(partition, merging);
+      if (partition.byteLength <= this.#loadedBytesLimit && !this.#isStreamed(partition, merging))
+        yield* this.#groupLoaded(partition, merging);
       else if (!partition.isSingleHash)
         yield* this.#groupAll(await this.#oversized.distribute(partition, partitioner.level + 1), merging);
       else if (merging) yield* this.#groupAll(await this.#oversized.merge(partition), false);
@@ -181,6 +187,10 @@ export class GroupByKeyTable {
     }
     await partitioner.close();
     this.#open.delete(partitioner);
+  }
+
+  #isStreamed({ isSingleHash, byteLength }: RecordPartition, merging: boolean): boolean {
+    return isSingleHash && !merging && this.#init.stateBacked && byteLength > STREAMED_BYTES;
   }
 
   async *#groupLoaded(partition: RecordPartition, merging: boolean): AsyncGenerator<Chunk> {
@@ -219,10 +229,13 @@ export class GroupByKeyTable {
   }
 
   async *#groupStreamed(partition: RecordPartition): AsyncGenerator<Chunk> {
+    const { stateBacked, stateBackedIterableBytes } = this.#init;
     for (const { group, key, token } of await this.#oversized.stream(partition)) {
-      const full = this.#init.stateBacked
-        ? this.#encoder.encodeTokenOf(group, key, token)
-        : await this.#encoder.encodePieces(group, key, this.#largeGroups.pages(token));
+      // Not by the partition's size: each of its records has the key, which may be most of it.
+      const full =
+        stateBacked && group.valueBytes > stateBackedIterableBytes
+          ? this.#encoder.encodeTokenOf(group, key, token)
+          : await this.#encoder.encodePieces(group, key, this.#largeGroups.pages(token));
       if (full !== undefined) yield full;
     }
   }

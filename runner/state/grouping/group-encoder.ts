@@ -8,6 +8,7 @@
  */
 import type { Chunk } from "../../base/chunk.ts";
 import { WeirError } from "../../base/errors.ts";
+import { MAX_ELEMENT_BYTES } from "../../base/limits.ts";
 import { varintLength, writeVarint } from "../../coders/byte-reader.ts";
 import { ON_TIME_AND_ONLY_PANE } from "../../coders/pane-info.ts";
 import { decrementTimestamp, END_OF_GLOBAL_WINDOW, TIMESTAMP_BYTES, writeTimestamp } from "../../time/timestamp.ts";
@@ -48,8 +49,6 @@ export interface GroupEncoderInit {
 }
 
 const MINUS_ONE_VARINT_BYTES = 10;
-/** Of a protobuf message, with room for what is around the element. */
-const MAX_ELEMENT_BYTES = 2 ** 31 - 1024 * 1024;
 
 export class GroupEncoder {
   readonly #init: GroupEncoderInit;

@@ -65,6 +65,7 @@ export function open(window: WindowKind, overrides: Partial<GroupByKeyTableInit>
     stateBacked: true,
     memoryBudgetBytes: 1 << 20,
     stateBackedIterableBytes: 1 << 16,
+    pageBytes: 256 << 10,
     chunkBytes: 4096,
     spillDirectory: spill,
     ...overrides,

@@ -9,8 +9,6 @@ import { present } from "../../base/assert.ts";
 import { WeirError } from "../../base/errors.ts";
 import { SpillFile } from "../spill-file.ts";
 
-/** A page ends before the value with which it would be larger; a single larger value is a page. */
-const PAGE_BYTES = 256 * 1024;
 const NO_BYTES = new Uint8Array();
 
 type Page = { readonly bytes: Buffer } | { readonly offset: number; readonly byteLength: number };
@@ -24,25 +22,30 @@ export interface LargeGroupPage {
 
 export class LargeGroups {
   readonly #spillDirectory: string;
+  readonly #pageBytes: number;
   readonly #roomBytes: () => number;
   #groups: Page[][] = [];
   #file: Promise<SpillFile> | undefined;
   #memoryBytes = 0;
   #isClosed = false;
 
-  /** @param roomBytes how much may be held in memory, all pages together. */
-  constructor(spillDirectory: string, roomBytes: () => number) {
+  /**
+   * @param pageBytes a page ends before the value with which it would be larger; a single larger value is a page
+   * @param roomBytes how much may be held in memory, all pages together
+   */
+  constructor(spillDirectory: string, pageBytes: number, roomBytes: () => number) {
     this.#spillDirectory = spillDirectory;
+    this.#pageBytes = pageBytes;
     this.#roomBytes = roomBytes;
   }
 
-  /** @param byteLength of all its values, as far as known */
-  begin(byteLength = Number.POSITIVE_INFINITY): LargeGroupWriter {
+  /** @param byteLength of all its values, or more */
+  begin(byteLength: number): LargeGroupWriter {
     const pages: Page[] = [];
     this.#groups.push(pages);
     const token = Buffer.alloc(4);
     token.writeUInt32BE(this.#groups.length - 1);
-    return new LargeGroupWriter(token, byteLength, async (bytes) => {
+    return new LargeGroupWriter(token, byteLength, this.#pageBytes, async (bytes) => {
       pages.push(await this.#keep(bytes));
     });
   }
@@ -84,10 +87,10 @@ export class LargeGroups {
 
   /** All values behind a token, page by page. */
   async *pages(token: Uint8Array): AsyncGenerator<Uint8Array> {
-    let page = await this.read(token, NO_BYTES, PAGE_BYTES);
+    let page = await this.read(token, NO_BYTES, this.#pageBytes);
     yield page.data;
     while (page.continuation.length > 0) {
-      page = await this.read(token, page.continuation, PAGE_BYTES);
+      page = await this.read(token, page.continuation, this.#pageBytes);
       yield page.data;
     }
   }
@@ -109,13 +112,15 @@ export class LargeGroups {
 
 export class LargeGroupWriter {
   readonly token: Buffer;
+  readonly #pageBytes: number;
   readonly #keep: (page: Buffer) => Promise<void>;
   #leftBytes: number;
   #page: Buffer | undefined;
   #used = 0;
 
-  constructor(token: Buffer, byteLength: number, keep: (page: Buffer) => Promise<void>) {
+  constructor(token: Buffer, byteLength: number, pageBytes: number, keep: (page: Buffer) => Promise<void>) {
     this.token = token;
+    this.#pageBytes = pageBytes;
     this.#leftBytes = byteLength;
     this.#keep = keep;
   }
@@ -133,7 +138,7 @@ export class LargeGroupWriter {
 
   async #addToNext(source: Buffer, start: number, end: number): Promise<void> {
     await this.finish();
-    const page = Buffer.allocUnsafeSlow(Math.max(end - start, Math.min(PAGE_BYTES, this.#leftBytes)));
+    const page = Buffer.allocUnsafeSlow(Math.max(end - start, Math.min(this.#pageBytes, this.#leftBytes)));
     source.copy(page, 0, start, end);
     this.#page = page;
     this.#used = end - start;
@@ -145,7 +150,9 @@ export class LargeGroupWriter {
     if (page === undefined) return;
     this.#page = undefined;
     this.#leftBytes = Math.max(1, this.#leftBytes - this.#used);
-    await this.#keep(page.subarray(0, this.#used));
+    // What is kept does not keep a buffer that is mostly empty.
+    const isFull = this.#used * 2 >= page.length;
+    await this.#keep(isFull ? page.subarray(0, this.#used) : Buffer.from(page.subarray(0, this.#used)));
   }
 }
 

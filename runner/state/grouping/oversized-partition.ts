@@ -57,29 +57,37 @@ interface RecordPlace {
 export class OversizedPartition {
   readonly #init: OversizedInit;
   readonly #headerBytes: number;
+  readonly #place: RecordPlace = { at: 0, recordBytes: 0, windowStart: 0, keyStart: 0, valueStart: 0, end: 0 };
 
   constructor(init: OversizedInit) {
     this.#init = init;
     this.#headerBytes = headerBytesOf(init.keepTimestamps);
   }
 
-  *#records({ words, used }: Block): Generator<RecordPlace> {
-    const place = { at: 0, recordBytes: 0, windowStart: 0, keyStart: 0, valueStart: 0, end: 0 };
-    for (let start = 0; start < used; start += place.recordBytes) {
-      place.at = start >> 2;
-      place.recordBytes = recordBytesOf(this.#headerBytes, contentBytesOf(words, place.at));
-      place.windowStart = start + this.#headerBytes;
-      place.keyStart = place.windowStart + (words[place.at + WINDOW_LENGTH] as number);
-      place.valueStart = place.keyStart + (words[place.at + KEY_LENGTH] as number);
-      place.end = place.valueStart + (words[place.at + VALUE_LENGTH] as number);
-      yield place;
+  /** Where the parts of the record at `start` lie: an object that is used again. Records are many; no generator. */
+  #placeOf({ words }: Block, start: number): RecordPlace {
+    const place = this.#place;
+    place.at = start >> 2;
+    place.recordBytes = recordBytesOf(this.#headerBytes, contentBytesOf(words, place.at));
+    place.windowStart = start + this.#headerBytes;
+    place.keyStart = place.windowStart + (words[place.at + WINDOW_LENGTH] as number);
+    place.valueStart = place.keyStart + (words[place.at + KEY_LENGTH] as number);
+    place.end = place.valueStart + (words[place.at + VALUE_LENGTH] as number);
+    return place;
+  }
+
+  #eachRecord(block: Block, visit: (place: RecordPlace) => void): void {
+    for (let start = 0; start < block.used;) {
+      const place = this.#placeOf(block, start);
+      start += place.recordBytes;
+      visit(place);
     }
   }
 
   /** Distributes by the next bits of the hash. The partition is empty and closed then. */
   async distribute(partition: RecordPartition, level: number): Promise<RecordPartitioner> {
     const heavyHashes = await sampleHeavyHashes(partition, (block, visit) => {
-      for (const { at, recordBytes } of this.#records(block)) visit(at, recordBytes);
+      this.#eachRecord(block, ({ at, recordBytes }) => visit(at, recordBytes));
     });
     const target = new RecordPartitioner({ ...this.#init.partitioner, level, heavyHashes });
     return this.#fill(target, partition, (block, { at, recordBytes }) => {
@@ -94,7 +102,7 @@ export class OversizedPartition {
   ): Promise<RecordPartitioner> {
     try {
       for await (const block of partition.scan()) {
-        for (const place of this.#records(block)) add(block, place);
+        this.#eachRecord(block, (place) => add(block, place));
         const wait = target.relieve();
         if (wait !== undefined) await wait;
       }
@@ -112,15 +120,18 @@ export class OversizedPartition {
     const { largeGroups, keepTimestamps, latest } = this.#init;
     const groups: (GroupName & { group: Group; writer: LargeGroupWriter })[] = [];
     let found: (typeof groups)[number] | undefined;
-    for await (const block of partition.scan()) {
+    const { byteLength } = partition;
+    for await (const block of partition.drain()) {
       const { bytes, words } = block;
-      for (const { at, windowStart, keyStart, valueStart, end } of this.#records(block)) {
+      for (let start = 0; start < block.used;) {
+        const { at, recordBytes, windowStart, keyStart, valueStart, end } = this.#placeOf(block, start);
+        start += recordBytes;
         if (found === undefined || !isSame(found, bytes, windowStart, keyStart, valueStart))
           found = groups.find((each) => isSame(each, bytes, windowStart, keyStart, valueStart));
         if (found === undefined) {
           const window = Buffer.from(bytes.subarray(windowStart, keyStart));
           const key = Buffer.from(bytes.subarray(keyStart, valueStart));
-          found = { group: emptyGroup(window), key, window, writer: largeGroups.begin() };
+          found = { group: emptyGroup(window), key, window, writer: largeGroups.begin(byteLength) };
           groups.push(found);
         }
         const { group, writer } = found;
@@ -132,7 +143,6 @@ export class OversizedPartition {
       }
     }
     for (const { writer } of groups) await writer.finish();
-    await partition.close();
     return groups.map(({ group, key, writer }) => ({ group, key, token: writer.token }));
   }
 
@@ -168,7 +178,7 @@ export class OversizedPartition {
     const isSession = this.#init.mergeWindows === undefined;
     for await (const block of partition.scan()) {
       const { bytes } = block;
-      for (const { windowStart, keyStart, valueStart } of this.#records(block)) {
+      this.#eachRecord(block, ({ windowStart, keyStart, valueStart }) => {
         let found = findKey(keys, bytes, keyStart, valueStart);
         if (found === undefined) {
           const key = Buffer.from(bytes.subarray(keyStart, valueStart));
@@ -176,7 +186,7 @@ export class OversizedPartition {
           keys.push(found);
         }
         found.windows.add(bytes, windowStart, keyStart);
-      }
+      });
     }
     return keys;
   }

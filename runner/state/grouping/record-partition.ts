@@ -42,6 +42,8 @@ export interface Block {
 const FIRST_BLOCK_BYTES = 4 * 1024;
 const READ_BYTES = 1024 * 1024;
 
+const EMPTY_BLOCK: Block = { bytes: Buffer.alloc(0), words: new Int32Array(0), used: 0 };
+
 export function newBlock(byteLength: number): Block {
   const bytes = Buffer.allocUnsafeSlow((byteLength + 3) & ~3);
   return { bytes, words: new Int32Array(bytes.buffer), used: 0 };
@@ -194,6 +196,22 @@ export class RecordPartition {
       }
     }
     for (const block of this.#blocks) yield block;
+  }
+
+  /** As `scan`, for the last time: blocks are freed as they have been read. The partition is empty then, and closed. */
+  async *drain(): AsyncGenerator<Block> {
+    if (this.#file === undefined) {
+      const blocks = this.#blocks;
+      this.#blocks = [];
+      this.#current = undefined;
+      for (const [index, block] of blocks.entries()) {
+        yield block;
+        this.memoryBytes -= block.bytes.length;
+        this.#pool.give(block);
+        blocks[index] = EMPTY_BLOCK;
+      }
+    } else yield* this.scan();
+    await this.close();
   }
 
   /** Where the last whole record ends, and the bytes that the one after it has, as far as known. */

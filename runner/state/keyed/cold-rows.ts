@@ -18,6 +18,7 @@ interface OpenFile {
   readonly begin: Database.Statement<[]>;
   readonly commit: Database.Statement<[]>;
   readonly read: Database.Statement<[number, Key], Buffer>;
+  readonly has: Database.Statement<[number, Key], number>;
   readonly write: Database.Statement<[number, Key, Uint8Array]>;
   readonly remove: Database.Statement<[number, Key]>;
   readonly from: Database.Statement<[number, Key, number], { readonly k: Buffer; readonly v: Buffer }>;
@@ -50,6 +51,11 @@ export class ColdRows {
   /** The caller owns what it gets. */
   read(table: number, key: string): Uint8Array | undefined {
     return this.#file?.read.get(table, Buffer.from(key, "latin1"));
+  }
+
+  /** Without reading its value. */
+  has(table: number, key: string): boolean {
+    return this.#file?.has.get(table, Buffer.from(key, "latin1")) !== undefined;
   }
 
   /** Runs writes and removals as one transaction. @throws WeirError when the disk refuses; the file is of no use then. */
@@ -105,6 +111,7 @@ export class ColdRows {
       begin: database.prepare("BEGIN"),
       commit: database.prepare("COMMIT"),
       read: database.prepare("SELECT v FROM rows WHERE t = ? AND k = ?").pluck() as OpenFile["read"],
+      has: database.prepare("SELECT 1 FROM rows WHERE t = ? AND k = ?").pluck() as OpenFile["has"],
       write: database.prepare("INSERT INTO rows (t, k, v) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET v = excluded.v"),
       remove: database.prepare("DELETE FROM rows WHERE t = ? AND k = ?"),
       from: page("k, v", ">=") as OpenFile["from"],

@@ -45,16 +45,21 @@ test.serial("rows come back as they were, and the file is what its writer says",
     value: fc.option(fc.uint8Array({ maxLength: 50 }), { nil: undefined }),
   });
   await fc.assert(
-    fc.asyncProperty(fc.array(row), fc.boolean(), fc.maxSafeNat(), async (rows, isBase, checkpointId) => {
-      const path = newPath();
-      const info = await writeSnapshotFile(path, { isBase, checkpointId }, rows);
-      t.deepEqual(await readAll(path, info), rows);
-      t.deepEqual(await readSnapshotHeader(path), { isBase, checkpointId });
-      const file = readFileSync(path);
-      t.is(info.byteLength, file.length);
-      t.is(info.sha256, createHash("sha256").update(file).digest("hex"));
-      rmSync(path);
-    }),
+    fc.asyncProperty(
+      fc.array(row),
+      fc.constantFrom("delta", "base", "in-flight"),
+      fc.maxSafeNat(),
+      async (rows, kind, checkpointId) => {
+        const path = newPath();
+        const info = await writeSnapshotFile(path, { kind, checkpointId }, rows);
+        t.deepEqual(await readAll(path, info), rows);
+        t.deepEqual(await readSnapshotHeader(path), { kind, checkpointId });
+        const file = readFileSync(path);
+        t.is(info.byteLength, file.length);
+        t.is(info.sha256, createHash("sha256").update(file).digest("hex"));
+        rmSync(path);
+      },
+    ),
     { numRuns: 50 },
   );
   t.deepEqual(
@@ -71,7 +76,7 @@ test.serial("many blocks and a row larger than a block are read, and repetitive 
     value: bytes("value"),
   }));
   rows.push({ table: "other", key: "large", value: new Uint8Array(3_000_000).fill(7) });
-  const info = await writeSnapshotFile(path, { isBase: true, checkpointId: 7 }, rows);
+  const info = await writeSnapshotFile(path, { kind: "base", checkpointId: 7 }, rows);
   t.true(info.byteLength < 300_000);
   const read = await readAll(path, info);
   t.is(read.length, rows.length);
@@ -88,7 +93,7 @@ test.serial("every cut and every changed byte of a file is an error that names t
     { table: "t", key: "k", value: bytes("value ".repeat(30)) },
     { table: "t", key: "gone", value: undefined },
   ];
-  await writeSnapshotFile(path, { isBase: false, checkpointId: 3 }, rows);
+  await writeSnapshotFile(path, { kind: "delta", checkpointId: 3 }, rows);
   const good = readFileSync(path);
   const bad = newPath();
   const refused = async (content: Buffer, what: string) => {
@@ -109,8 +114,8 @@ test.serial("every cut and every changed byte of a file is an error that names t
 test.serial("a whole file that is another one than expected is refused", async (t) => {
   const path = newPath();
   const row = { table: "t", key: "k", value: bytes("1") };
-  const info = await writeSnapshotFile(path, { isBase: true, checkpointId: 1 }, [row]);
-  await writeSnapshotFile(path, { isBase: true, checkpointId: 1 }, [{ ...row, value: bytes("2") }]);
+  const info = await writeSnapshotFile(path, { kind: "base", checkpointId: 1 }, [row]);
+  await writeSnapshotFile(path, { kind: "base", checkpointId: 1 }, [{ ...row, value: bytes("2") }]);
   await t.throwsAsync(() => readAll(path, info), { instanceOf: WeirError, message: /SHA-256/ });
   await t.throwsAsync(() => readAll(path, { ...info, byteLength: 5 }), { message: /bytes, not 5/ });
 });
@@ -119,7 +124,7 @@ test.serial("a folder that cannot be made is an error that names the file, and n
   const file = newPath();
   writeFileSync(file, "");
   const path = join(file, "in", "it");
-  const error = await t.throwsAsync(() => writeSnapshotFile(path, { isBase: true, checkpointId: 1 }, []), {
+  const error = await t.throwsAsync(() => writeSnapshotFile(path, { kind: "base", checkpointId: 1 }, []), {
     instanceOf: WeirError,
   });
   t.true(error?.message.includes(path));
@@ -168,49 +173,54 @@ test.serial(
     });
     const checkpoints = fc.array(fc.record({ changes: fc.array(change, { maxLength: 30 }), fails: fc.boolean() }), {
       minLength: 1,
-      maxLength: 12,
+      maxLength: 20,
     });
     let runs = 0;
     await fc.assert(
-      fc.asyncProperty(checkpoints, fc.constantFrom(1_500, 1_000_000), async (given, budget) => {
-        let label = `chain-${runs++}`;
-        let rows = open(budget);
-        let chain = new SnapshotChain({ rows, directory, label, maxFiles: 3 });
-        await chain.settled();
-        const blocker = (id: number) =>
-          ["base", "delta"].map((kind) => join(directory, `${label}-${id}.${kind}.part`, "in the way"));
-        for (const [id, { changes, fails }] of given.entries()) {
-          for (const { key, value } of changes) {
-            if (value === undefined) rows.table("t").delete(key);
-            else rows.table("t").put(key, bytes(value));
-          }
-          await rows.relief();
-          const expected = contents(rows);
-          const pending = chain.freeze(id);
-          rows.table("t").put("\0\0 later", bytes("later"));
-          if (fails) {
-            for (const path of blocker(id)) mkdirSync(path, { recursive: true });
-            await t.throwsAsync(() => pending.write(), { instanceOf: WeirError });
-            continue;
-          }
-          const files = await pending.write();
+      fc.asyncProperty(
+        checkpoints,
+        fc.constantFrom(1_500, 1_000_000),
+        fc.constantFrom(0, 1_000_000),
+        async (given, budget, smallBytes) => {
+          let label = `chain-${runs++}`;
+          let rows = open(budget);
+          let chain = new SnapshotChain({ rows, directory, label, maxRun: 3, smallBytes });
           await chain.settled();
-          t.true(files.length <= 5);
-          const restored = open(budget);
-          await restoreRows(restored, files, { ...ALL, asChanges: false });
-          t.deepEqual(contents(restored), expected);
-          // Every other time the restored one goes on, with the same files.
-          if (id % 2 === 0) restored.close();
-          else {
-            rows.close();
-            rows = restored;
-            label = `${label}.${id}`;
-            chain = new SnapshotChain({ rows, directory, label, maxFiles: 3, restoredFrom: files });
+          const blocker = (id: number) =>
+            ["base", "delta"].map((kind) => join(directory, `${label}-${id}.${kind}.part`, "in the way"));
+          for (const [id, { changes, fails }] of given.entries()) {
+            for (const { key, value } of changes) {
+              if (value === undefined) rows.table("t").delete(key);
+              else rows.table("t").put(key, bytes(value));
+            }
+            await rows.relief();
+            const expected = contents(rows);
+            const pending = chain.freeze(id);
+            rows.table("t").put("\0\0 later", bytes("later"));
+            if (fails) {
+              for (const path of blocker(id)) mkdirSync(path, { recursive: true });
+              await t.throwsAsync(() => pending.write(), { instanceOf: WeirError });
+              continue;
+            }
+            const files = await pending.write();
             await chain.settled();
+            t.true(files.length <= 10);
+            const restored = open(budget);
+            await restoreRows(restored, files, { ...ALL, asChanges: false });
+            t.deepEqual(contents(restored), expected);
+            // Every other time the restored one goes on, with the same files.
+            if (id % 2 === 0) restored.close();
+            else {
+              rows.close();
+              rows = restored;
+              label = `${label}.${id}`;
+              chain = new SnapshotChain({ rows, directory, label, maxRun: 3, smallBytes, restoredFrom: files });
+              await chain.settled();
+            }
           }
-        }
-        rows.close();
-      }),
+          rows.close();
+        },
+      ),
       { numRuns: 40 },
     );
   },

@@ -1,8 +1,8 @@
 /**
- * Snapshot files: the rows of a task's delta or base, as bytes on disk. Written once, never changed.
+ * Snapshot files: the rows of a task's delta or base, or of what was in flight at a checkpoint, as bytes on disk. Written once, never changed.
  *
  * Format, version 1; numbers are big-endian, varints are Beam's:
- *   header   "WEIRSNAP" (8), version (4), kind (1: 0 delta, 1 base), checkpoint id (8), CRC-32 of all that (4)
+ *   header   "WEIRSNAP" (8), version (4), kind (1: 0 delta, 1 base, 2 in-flight), checkpoint id (8), CRC-32 of all that (4)
  *   blocks   length of the stored bytes (4), encoding (1: 0 as is, 1 zstd, 255 end), length of the content (4),
  *            CRC-32 of these nine bytes and the stored bytes (4), stored bytes
  *   end      a block of encoding 255 whose stored bytes are the number of rows (8), and nothing behind it
@@ -28,10 +28,15 @@ export interface SnapshotFileInfo {
   readonly byteLength: number;
   /** Lower-case hex. */
   readonly sha256: string;
+  /** It belongs to its checkpoint only, and to no chain. */
+  readonly inFlight?: boolean;
 }
 
+/** In the order of their numbers. */
+const KINDS = ["delta", "base", "in-flight"] as const;
+
 export interface SnapshotHeader {
-  readonly isBase: boolean;
+  readonly kind: (typeof KINDS)[number];
   readonly checkpointId: number;
 }
 
@@ -123,11 +128,11 @@ function blockOf(encoding: number, stored: Buffer, contentBytes: number): readon
   return [header, stored];
 }
 
-function encodeHeader({ isBase, checkpointId }: SnapshotHeader): Buffer {
+function encodeHeader({ kind, checkpointId }: SnapshotHeader): Buffer {
   const header = Buffer.alloc(HEADER_BYTES);
   MAGIC.copy(header);
   header.writeUInt32BE(SNAPSHOT_FORMAT_VERSION, 8);
-  header[12] = isBase ? 1 : 0;
+  header[12] = KINDS.indexOf(kind);
   header.writeBigUInt64BE(BigInt(checkpointId), 13);
   header.writeUInt32BE(crc32(header.subarray(0, 21)), 21);
   return header;
@@ -176,7 +181,7 @@ class HashedOutput {
  */
 export async function* readSnapshotFile(
   path: string,
-  expected?: Omit<SnapshotFileInfo, "path">,
+  expected?: Pick<SnapshotFileInfo, "byteLength" | "sha256">,
 ): AsyncGenerator<Iterable<ChangedRow>, void> {
   const input = await SnapshotInput.open(path);
   try {
@@ -236,7 +241,9 @@ function decodeHeader(header: Buffer, path: string): SnapshotHeader {
       hint: "Restore it with the version of Weir that wrote it.",
     });
   if (header.readUInt32BE(21) !== crc32(header.subarray(0, 21))) throw damagedSnapshot(path, "its header is not whole");
-  return { isBase: header[12] === 1, checkpointId: Number(header.readBigUInt64BE(13)) };
+  const kind = KINDS[header.readUInt8(12)];
+  if (kind === undefined) throw damagedSnapshot(path, `it is of unknown kind ${header[12]}`);
+  return { kind, checkpointId: Number(header.readBigUInt64BE(13)) };
 }
 
 async function readBlock(input: SnapshotInput, path: string): Promise<{ encoding: number; content: Buffer }> {

@@ -15,6 +15,7 @@ import { type DiskRoom, diskRoom } from "../disk-room.ts";
 import { nextTurn } from "./next-turn.ts";
 import type { StateRows, StateTable } from "../state-rows.ts";
 import { ColdRows } from "./cold-rows.ts";
+import type { RowKeys } from "./delta-run.ts";
 import { SqliteTable } from "./sqlite-table.ts";
 import { StateDelta, type TableChanges } from "./state-delta.ts";
 
@@ -189,6 +190,27 @@ export class SqliteRows implements StateRows {
       }
     }
     this.#allChanged = true;
+    return true;
+  }
+
+  /**
+   * Makes some rows part of the next delta as they are then, those that are gone too. Runs in slices.
+   * @returns false when a freeze came in between: nothing is lost, but no delta has all of them
+   */
+  async markChanged(keys: RowKeys): Promise<boolean> {
+    assert(this.#init.tracksChanges, "only rows that track their changes can be marked as changed");
+    const freezeCount = this.#freezeCount;
+    let left = MARKED_PER_TURN;
+    for (const [name, keysOfTable] of keys) {
+      const table = this.#table(name);
+      for (const key of keysOfTable) {
+        table.markChanged(key);
+        if (--left > 0) continue;
+        left = MARKED_PER_TURN;
+        await nextTurn();
+        if (this.#isClosed || this.#freezeCount !== freezeCount) return false;
+      }
+    }
     return true;
   }
 

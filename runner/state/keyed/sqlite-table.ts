@@ -169,6 +169,19 @@ export class SqliteTable implements StateTable {
     if (this.#changes !== undefined && !this.#changes.has(key)) this.#changes.set(key, value);
   }
 
+  /** Makes a row a changed one, as it is or gone. */
+  markChanged(key: string): void {
+    const hot = this.#hot(key);
+    if (hot !== undefined) this.noteChange(key, hot);
+    else this.noteChange(key, this.#hasCold && this.#cold.has(this.#number, key) ? COLD : null);
+  }
+
+  /** In memory, where it is in one Map at most: its value, null where it is gone; undefined: it is not there. */
+  #hot(key: string): Uint8Array | null | undefined {
+    const young = this.#young.get(key);
+    return young === undefined ? this.#old.get(key) : young;
+  }
+
   /** Makes all rows changed ones; yields after each `count` rows. To be ended with `return`. */
   *markAllChanged(count: number): Generator<void, void> {
     let left = count;
@@ -185,9 +198,8 @@ export class SqliteTable implements StateTable {
       let keys = this.#cold.keys(this.#number, undefined, COLD_ROWS_PER_READ);
       while (keys.length > 0) {
         for (const key of keys) {
-          const hot = this.#young.get(key) ?? this.#old.get(key);
-          const isGone = this.#young.get(key) === null || this.#old.get(key) === null;
-          if (!isGone) this.noteChange(key, hot ?? COLD);
+          const hot = this.#hot(key);
+          if (hot !== null) this.noteChange(key, hot ?? COLD);
         }
         yield;
         keys = this.#cold.keys(this.#number, keys.at(-1), COLD_ROWS_PER_READ);

@@ -54,7 +54,7 @@ export async function findPython(env: Readonly<Record<string, string | undefined
   }
   throw userError(
     "FAILED_PRECONDITION",
-    `No Python for the SDK harness was found. ${tried.join("; ")}.`,
+    `No Python with apache-beam was found. ${tried.join("; ")}.`,
     "Set WEIR_PYTHON to a Python that has the pipeline's version of apache-beam.",
   );
 }

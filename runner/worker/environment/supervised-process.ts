@@ -59,17 +59,20 @@ export async function startSupervised(init: SupervisedProcessInit): Promise<Star
   if (child.stdout !== null) output.follow(child.stdout);
   if (child.stderr !== null) output.follow(child.stderr);
 
-  const ended = Promise.withResolvers<string>();
+  const ended = Promise.withResolvers<{ readonly reason: string; readonly isKilled: boolean }>();
   child.once("exit", (code, signal) =>
-    ended.resolve(signal === null ? `exited with code ${code}` : `was ended by ${signal}`),
+    ended.resolve({
+      reason: signal === null ? `exited with code ${code}` : `was ended by ${signal}`,
+      isKilled: signal === "SIGKILL",
+    }),
   );
   const closed = new Promise<void>((resolve) => child.once("close", () => resolve()));
 
   let reaping: Promise<void> | undefined;
   const reap = (): Promise<void> => (reaping ??= reapSession(init, pid, closed, child));
-  const exited = ended.promise.then(async (reason): Promise<HarnessExit> => {
+  const exited = ended.promise.then(async ({ reason, isKilled }): Promise<HarnessExit> => {
     await reap();
-    return { reason: `${init.what} ${reason}`, lastOutput: output.lines() };
+    return { reason: `${init.what} ${reason}`, lastOutput: output.lines(), isKilled };
   });
   exited.catch(() => undefined);
   return { exited, tellsExit: true, stop: reap };

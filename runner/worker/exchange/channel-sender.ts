@@ -2,8 +2,8 @@
  * The producer's end of one channel to another worker: takes items out of the queue and sends them as far as credit
  * allows, small data joined.
  *
- * Invariants: items leave in the order in which they were put in; what is in transit is never more than the
- * consumer's window and one message. The sender is the queue's one consumer: it owns `onItem` as long as it runs.
+ * Invariants: items leave in the order in which they are in the queue; what is in transit is never more than the
+ * consumer's window and one message, and barriers that overtake, which wait for nothing. The sender is the queue's one consumer: it owns `onItem` as long as it runs.
  */
 import type * as grpc from "@grpc/grpc-js";
 import type { Chunk } from "../../base/chunk.ts";
@@ -49,16 +49,27 @@ export class ChannelSender {
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
-      this.#pump();
+      try {
+        this.#pump();
+      } catch (failure) {
+        // An item on disk that cannot be read back.
+        this.fail(failure as Error);
+      }
     });
   }
 
   #pump(): void {
-    while (!this.#closed && !this.#blocked && this.#creditBytes > 0) {
+    while (!this.#closed && ((!this.#blocked && this.#creditBytes > 0) || this.#isUrgent)) {
       const message = this.#nextMessage();
       if (message === undefined) return;
       if (!this.#call.write(message)) this.#blocked = true;
     }
+  }
+
+  /** A barrier is at the front that has overtaken what was to be sent. */
+  get #isUrgent(): boolean {
+    const front = this.#queue.peek();
+    return front?.kind === "barrier" && front.barrier.overtakesAfterMs === 0;
   }
 
   #nextMessage(): Buffer | undefined {

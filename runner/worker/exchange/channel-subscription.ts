@@ -12,6 +12,7 @@ import type { Clock } from "../../base/clock.ts";
 import { WeirError } from "../../base/errors.ts";
 import { asBuffer, fromStatus } from "../../base/grpc.ts";
 import { MAX_TIMESTAMP } from "../../time/timestamp.ts";
+import { BufferDebloat } from "../stream/buffer-debloat.ts";
 import { type ChannelId, ChannelQueue, itemBytes } from "../stream/channel-queue.ts";
 import { decodeChannelMessage } from "./encode-channel-message.ts";
 import type { ExchangeConnections } from "./exchange-connections.ts";
@@ -49,12 +50,16 @@ export class ChannelSubscription {
   #call: ClientCall | undefined;
   #receivedBytes = 0;
   #grantedBytes = 0;
+  /** What the producer may have sent and the consumer not taken. */
+  #windowBytes: number;
   /** The producer has said that nothing but barriers follows. */
   #atEnd = false;
 
   constructor(init: ChannelSubscriptionInit) {
     this.#init = init;
     this.queue = new ChannelQueue(init.id, init.capacityBytes);
+    this.queue.debloat = new BufferDebloat(init.capacityBytes, init.clock);
+    this.#windowBytes = this.queue.capacityBytes;
     this.queue.onRoom = () => this.#grant();
     this.#run().catch((failure: unknown) => this.#lost(WeirError.from(failure)));
   }
@@ -82,7 +87,7 @@ export class ChannelSubscription {
 
   /** One stream, to its end. It never ends well by itself: the consumer closes it. */
   #stream(): Promise<WeirError> {
-    const { id, capacityBytes, connections, producer } = this.#init;
+    const { id, connections, producer } = this.#init;
     const { promise, resolve } = Promise.withResolvers<WeirError>();
     const call = connections.get(producer.exchangeAddress).subscribe();
     this.#call = call;
@@ -102,7 +107,7 @@ export class ChannelSubscription {
       ...EMPTY_REQUEST,
       ...id,
       nextSequence: BigInt(this.queue.pushedCount + 1),
-      creditBytes: BigInt(capacityBytes),
+      creditBytes: BigInt(this.#windowBytes),
     };
     call.write(asBuffer(SubscribeRequest.encode(request).finish()));
     return promise;
@@ -121,10 +126,14 @@ export class ChannelSubscription {
 
   #grant(): void {
     const consumed = this.#receivedBytes - this.queue.bytes;
-    const due = consumed - this.#grantedBytes;
-    if (due * GRANT_PARTS < this.queue.capacityBytes) return;
+    const used = consumed - this.#grantedBytes;
+    // A window gets smaller by what is not given back.
+    const grant = Math.max(0, used + this.queue.capacityBytes - this.#windowBytes);
+    if (Math.max(used, grant) * GRANT_PARTS < this.#windowBytes) return;
     this.#grantedBytes = consumed;
-    const request = { ...EMPTY_REQUEST, creditBytes: BigInt(due) };
+    this.#windowBytes += grant - used;
+    if (grant === 0) return;
+    const request = { ...EMPTY_REQUEST, creditBytes: BigInt(grant) };
     this.#call?.write(asBuffer(SubscribeRequest.encode(request).finish()));
   }
 

@@ -7,7 +7,7 @@ import type { Chunk } from "../../base/chunk.ts";
 import { WeirError } from "../../base/errors.ts";
 import { asBuffer } from "../../base/grpc.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
-import type { ChannelItem } from "../stream/channel-queue.ts";
+import { barrierOf, type ChannelItem } from "../stream/channel-queue.ts";
 import { varintSize, writeVarint } from "../../base/varint.ts";
 
 /** Field 1, length-delimited. */
@@ -57,13 +57,24 @@ export function encodeMark(mark: Exclude<ChannelItem, { kind: "data" }>, span: I
     mark.kind === "watermark"
       ? ({ $case: "watermark", value: BigInt(mark.timestamp) } as const)
       : ({ $case: "barrier", value: BigInt(mark.barrier.checkpointId) } as const);
-  const message = { item, elementCount: 0, itemCount: span.itemCount, sequence: BigInt(span.sequence) };
+  const after = mark.kind === "barrier" ? mark.barrier.overtakesAfterMs : undefined;
+  const savepoint = mark.kind === "barrier" ? mark.barrier.savepoint : undefined;
+  const message: ChannelMessage = {
+    item,
+    elementCount: 0,
+    itemCount: span.itemCount,
+    sequence: BigInt(span.sequence),
+    overtakesAfterMs: after === undefined ? undefined : BigInt(Math.ceil(after)),
+    savepointPath: savepoint?.path ?? "",
+    savepointStops: savepoint?.stops ?? false,
+  };
   return asBuffer(ChannelMessage.encode(message).finish());
 }
 
 /** @throws WeirError DATA_LOSS for a message that holds no item that we know. */
 export function decodeChannelMessage(bytes: Buffer): ItemSpan & { readonly item: ChannelItem } {
-  const { item, elementCount, itemCount, sequence } = ChannelMessage.decode(bytes);
+  const message = ChannelMessage.decode(bytes);
+  const { item, elementCount, itemCount, sequence } = message;
   const span = { itemCount, sequence: Number(sequence) };
   switch (item?.$case) {
     case "data":
@@ -71,7 +82,7 @@ export function decodeChannelMessage(bytes: Buffer): ItemSpan & { readonly item:
     case "watermark":
       return { ...span, item: { kind: "watermark", timestamp: Number(item.value) as Timestamp } };
     case "barrier":
-      return { ...span, item: { kind: "barrier", barrier: { checkpointId: Number(item.value) } } };
+      return { ...span, item: { kind: "barrier", barrier: barrierOf({ ...message, checkpointId: item.value }) } };
     case undefined:
       throw new WeirError({
         code: "DATA_LOSS",

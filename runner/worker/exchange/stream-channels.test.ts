@@ -27,7 +27,11 @@ function watermark(timestamp: number): ChannelItem {
 }
 
 function barrier(checkpointId: number): ChannelItem {
-  return { kind: "barrier", barrier: { checkpointId } };
+  return { kind: "barrier", barrier: { checkpointId, overtakesAfterMs: undefined } };
+}
+
+function overtaking(checkpointId: number, overtakesAfterMs: number): ChannelItem {
+  return { kind: "barrier", barrier: { checkpointId, overtakesAfterMs } };
 }
 
 const noLoss = (failure: Error) => {
@@ -112,7 +116,7 @@ test("messages written by hand are the generated ones", (t) => {
     t.is(message.itemCount, 2);
     t.is(message.sequence, BigInt(count * 1e9));
   }
-  for (const mark of [watermark(-5), watermark(MAX_TIMESTAMP), barrier(9)]) {
+  for (const mark of [watermark(-5), watermark(MAX_TIMESTAMP), barrier(9), overtaking(9, 0), overtaking(9, 70)]) {
     const span = { itemCount: 4, sequence: 12 };
     t.deepEqual(decodeChannelMessage(encodeMark(mark as never, span)), { ...span, item: mark });
   }
@@ -174,6 +178,25 @@ test("no more than the window and one item is under way while the consumer takes
   }
   t.is(textOf(taken).length, 50 * itemBytes);
   t.true(most <= WINDOW_BYTES + 64 * 1024, `${most} bytes were under way`);
+});
+
+test("a barrier that overtakes arrives while the consumer takes nothing and the window is used up", async (t) => {
+  const { producing, openInput, lost } = await openWorkers(t);
+  const output = producing.openOutput(ID, WINDOW_BYTES);
+  const input = openInput();
+  const big = "x".repeat(60_000);
+  for (const item of ["a", "b", "c", "d"]) output.push(data(item + big));
+  await arrived(input, 2);
+  const overtaken = output.overtake({ checkpointId: 5, overtakesAfterMs: 0 });
+  await arrived(input, output.shiftedCount + 1);
+  const first = (items: readonly ChannelItem[]) => textOf(items).replaceAll("x", "");
+  const sent = first(input.items());
+  t.true(sent.endsWith("#5"), sent);
+  t.deepEqual(input.announced, { checkpointId: 5, overtakesAfterMs: 0 });
+  // Each item is before the barrier at the consumer, or given to the producer's snapshot.
+  t.is(sent.replace("#5", "") + first(overtaken), "abcd");
+  t.is(first(await take(input, 5)).replace("#5", ""), "abcd");
+  t.deepEqual(lost, []);
 });
 
 test("items larger than the window pass, one by one", async (t) => {

@@ -92,7 +92,11 @@ export class StreamChannels implements Channels {
     producer: ChannelProducer,
     onLost: (failure: Error) => void,
   ): ChannelQueue {
-    if (producer.workerId === this.#workerId) return this.#openLocal(id, capacityBytes).queue;
+    if (producer.workerId === this.#workerId) {
+      const { queue } = this.#openLocal(id, capacityBytes);
+      queue.hasConsumer = true;
+      return queue;
+    }
     this.#check(id);
     const key = channelKey(id);
     const known = this.#subscriptions.get(key);

@@ -17,7 +17,14 @@ import {
   type StateRequest,
 } from "../../../proto/gen/beam_fn_api.ts";
 import { WeirError, userError } from "../../base/errors.ts";
-import { asBuffer, type GenericService, type ServedService, toStatus, unaryHandler } from "../../base/grpc.ts";
+import {
+  asBuffer,
+  failureText,
+  type GenericService,
+  type ServedService,
+  toStatus,
+  unaryHandler,
+} from "../../base/grpc.ts";
 import type { HarnessId } from "../../base/ids.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 import { encodeStateError, encodeStateReply, StateRequestReader } from "./state-messages.ts";
@@ -63,15 +70,24 @@ function readOrLose<Message>(connection: HarnessConnection | undefined, what: st
   }
 }
 
-/** The stream's end in either direction is the harness's end. */
-function watchStream(connection: HarnessConnection, call: AnyDuplex<never, never>, what: string): void {
+/** The stream's end in either direction is the harness's end. @param onEnded when it has ended, however */
+function watchStream(
+  connection: HarnessConnection,
+  call: AnyDuplex<never, never>,
+  what: string,
+  onEnded: () => void = () => undefined,
+): void {
+  const ended = (reason: string) => {
+    onEnded();
+    connection.streamEnded(reason);
+  };
   call.on("end", () => {
-    connection.streamEnded(`it closed its ${what} stream`);
+    ended(`it closed its ${what} stream`);
     call.end();
   });
-  call.on("error", (failure: Error) => connection.streamEnded(`its ${what} stream broke (${failure.message})`));
-  call.on("cancelled", () => connection.streamEnded(`its ${what} stream was cut`));
-  call.on("close", () => connection.streamEnded(`its ${what} stream was closed`));
+  call.on("error", (failure: Error) => ended(`its ${what} stream broke (${failureText(failure)})`));
+  call.on("cancelled", () => ended(`its ${what} stream was cut`));
+  call.on("close", () => ended(`its ${what} stream was closed`));
 }
 
 export function controlService(directory: HarnessDirectory): ServedService {
@@ -126,7 +142,7 @@ export function dataService(directory: HarnessDirectory): ServedService {
           if (waiting === 0) call.resume();
         });
     });
-    watchStream(connection, call as unknown as AnyDuplex<never, never>, "data");
+    watchStream(connection, call as unknown as AnyDuplex<never, never>, "data", () => connection.dataEnded());
     connection.attachData(call);
   };
   return {

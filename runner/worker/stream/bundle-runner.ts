@@ -16,6 +16,7 @@ import type { BundleInput } from "../task/bundle-input.ts";
 import type { HarnessConnection, StateReply } from "../task/harness-connection.ts";
 import { fullMonitoringInfos } from "../task/short-ids.ts";
 import type { StageOutput } from "../task/stage-executor.ts";
+import type { BundleProgress } from "./bundle-progress.ts";
 import type { Finalize } from "./finalizers.ts";
 import type { FiringTimers, Timers, UserState } from "./stream-ports.ts";
 
@@ -29,6 +30,7 @@ export interface BundleRunnerInit {
   readonly onState: (request: StateRequest) => Promise<StateReply> | StateReply;
   readonly sideInputTokens: () => ProcessBundleRequest_CacheToken[];
   readonly maxBundleAttempts: number;
+  readonly progress?: BundleProgress;
   readonly harness: (signal: AbortSignal) => Promise<HarnessConnection>;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -38,6 +40,8 @@ export interface BundleRunnerInit {
 export interface BundleCommit {
   readonly residuals: readonly Residual[];
   readonly infos: readonly MonitoringInfo[];
+  /** Of user state. */
+  readonly writtenBytes: number;
   /** Set when the SDK asked for finalization. */
   readonly finalize: Finalize | undefined;
 }
@@ -115,6 +119,8 @@ export class BundleRunner {
       { timers: firing?.batches ?? [], cacheTokens: [...(userState?.cacheTokens() ?? []), ...sideInputTokens()] },
     );
     this.#attempt = attempt;
+    let hasCommitted = false;
+    this.#init.progress?.begin(attempt);
     try {
       const response = await attempt.run(signal);
       const infos = await fullMonitoringInfos(harness, response);
@@ -124,9 +130,11 @@ export class BundleRunner {
       stateBundle?.commit();
       firing?.commit();
       timersBundle?.commit();
+      hasCommitted = true;
       onCommit({
         residuals: residualsOf(response.residualRoots),
         infos,
+        writtenBytes: stateBundle?.writtenBytes ?? 0,
         finalize: response.requiresFinalization ? () => this.#finalize(harness, attempt) : undefined,
       });
       return undefined;
@@ -137,6 +145,7 @@ export class BundleRunner {
       return { failure, retainedInput: attempt.retainedInput };
     } finally {
       this.#attempt = undefined;
+      this.#init.progress?.end(hasCommitted);
     }
   }
 

@@ -2,6 +2,7 @@
 import type { Chunk } from "../../base/chunk.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import type { RunningResiduals } from "./residuals.ts";
+import type { StageEntry } from "./stage-queue.ts";
 import type { FiringTimers } from "./stream-ports.ts";
 
 export interface RunningBundle {
@@ -11,9 +12,15 @@ export interface RunningBundle {
   readonly truncated: boolean;
   /** What residuals of it hold that tell no watermark. */
   readonly hold: Timestamp;
+  /** What it has taken; undefined when it has committed, and for one that takes nothing but rows. */
+  work: BundleWork | undefined;
+  /** What it has taken of residuals. Where it was split they are all that it has: `isStored`. */
+  residuals: RunningResiduals | undefined;
+  isStored: boolean;
 }
 
 export interface BundleWork {
+  /** The residuals first, one in each chunk. */
   readonly chunks: readonly Chunk[];
   readonly firing: FiringTimers | undefined;
   readonly residuals: RunningResiduals | undefined;
@@ -21,4 +28,23 @@ export interface BundleWork {
   readonly releasedCount: number;
   /** What residuals of it hold that tell no watermark. */
   readonly hold: Timestamp;
+}
+
+/** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
+export const MAX_RESTRICTIONS = 16;
+
+/** Elements and timers. */
+export function itemCount({ chunks, firing }: BundleWork): number {
+  return chunks.reduce((count, { elementCount }) => count + elementCount, firing?.count ?? 0);
+}
+
+/**
+ * What a bundle has taken and is not among the rows, as input that runs first after a restore. Timers and residuals are
+ * rows until it commits.
+ */
+export function takenInput(running: RunningBundle | undefined): StageEntry[] {
+  const work = running?.work;
+  if (running === undefined || work === undefined || running.isStored) return [];
+  const data = work.chunks.slice(work.residuals?.elements.length ?? 0);
+  return data.map((chunk) => ({ kind: "data", chunk, released: true, raw: false, hold: work.hold }));
 }

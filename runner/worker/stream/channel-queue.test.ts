@@ -1,6 +1,6 @@
 import test from "ava";
 import type { Timestamp } from "../../time/timestamp.ts";
-import { type ChannelItem, ChannelQueue, itemBytes } from "./channel-queue.ts";
+import { type Barrier, type ChannelItem, ChannelQueue, itemBytes } from "./channel-queue.ts";
 
 const ID = {
   jobId: "job",
@@ -90,4 +90,55 @@ test("thousands of items pass a queue that is never empty", (t) => {
   }
   t.is(queue.length, 1);
   t.is(queue.shiftedCount, 5_000);
+});
+
+const overtaking = (checkpointId: number): Barrier => ({ checkpointId, overtakesAfterMs: 0 });
+
+test("a barrier that overtakes goes to the front of what is sent to another worker, and gives out what it has passed", (t) => {
+  const queue = new ChannelQueue(ID, 1_000);
+  const [first, second] = [data(1), data(2)];
+  queue.push(first, 3);
+  queue.push(watermark(1));
+  queue.push(BARRIER);
+  queue.push(second);
+  t.deepEqual(queue.overtake(overtaking(2)), [first, watermark(1), second]);
+  t.deepEqual(queue.announced, overtaking(2));
+  const expected = [{ kind: "barrier", barrier: overtaking(2) }, first, watermark(1), BARRIER, second];
+  t.deepEqual(queue.items(), expected as ChannelItem[]);
+  t.is(queue.pushedCount, 7);
+  // Each counts for as many as before.
+  const counts: number[] = [];
+  while (queue.shift() !== undefined) counts.push(queue.shiftedCount);
+  t.deepEqual(counts, [1, 4, 5, 6, 7]);
+  t.is(queue.bytes, 0);
+});
+
+test("a barrier that waits in its place overtakes what is before it, and nothing behind it", (t) => {
+  const queue = new ChannelQueue(ID, 1_000);
+  const [first, second] = [data(1), data(2)];
+  queue.push(first);
+  queue.push({ kind: "barrier", barrier: { checkpointId: 2, overtakesAfterMs: 50 } });
+  queue.push(second);
+  t.true(queue.holds(2));
+  t.deepEqual(queue.overtake(overtaking(2)), [first]);
+  t.deepEqual(queue.items(), [{ kind: "barrier", barrier: overtaking(2) }, first, second]);
+  t.is(queue.pushedCount, 3);
+});
+
+test("where the consumer reads the queue itself a barrier stays in its place, is seen at once, and comes once", (t) => {
+  const queue = new ChannelQueue(ID, 1_000);
+  queue.hasConsumer = true;
+  queue.push(data(1));
+  t.deepEqual(queue.overtake(overtaking(2)), []);
+  t.deepEqual(queue.overtake(overtaking(2)), []);
+  t.deepEqual(queue.items(), [data(1), { kind: "barrier", barrier: overtaking(2) }]);
+  t.deepEqual(queue.announced, overtaking(2));
+});
+
+test("of barriers that may overtake the newest is announced, in whatever order they come", (t) => {
+  const queue = new ChannelQueue(ID, 1_000);
+  queue.push(BARRIER);
+  t.is(queue.announced, undefined);
+  for (const checkpointId of [2, 4, 3]) queue.push({ kind: "barrier", barrier: overtaking(checkpointId) });
+  t.is(queue.announced?.checkpointId, 4);
 });

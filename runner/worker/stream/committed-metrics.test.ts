@@ -29,6 +29,21 @@ test("a restored task goes on counting where its snapshot stood; attempted count
   t.is(valueOf(restored.attempted()), 2);
 });
 
+test("what bundles that failed or run have told is attempted, and neither committed nor in the row", (t) => {
+  const table = new MemoryRows().table("metrics");
+  const metrics = new CommittedMetrics(table, 0, 1 << 20);
+  metrics.merge(counted(5));
+  metrics.running([counted(9)]);
+  metrics.running([counted(10)]);
+  t.deepEqual([valueOf(metrics.committed()), valueOf(metrics.attempted())], [5, 15]);
+  metrics.running([]);
+  metrics.failed([counted(20)]);
+  t.deepEqual([valueOf(metrics.committed()), valueOf(metrics.attempted())], [5, 25]);
+  metrics.flush();
+  const restored = new CommittedMetrics(table, 0, 1 << 20);
+  t.deepEqual([valueOf(restored.committed()), restored.attempted()], [5, []]);
+});
+
 test("what nothing was counted of has no row, and an unchanged row is not written again", (t) => {
   const written: string[] = [];
   const inner = new MemoryRows().table("metrics");

@@ -1,6 +1,7 @@
 /**
  * The metrics of a task's committed bundles. They are part of its snapshot: a restored task goes on counting where its
- * snapshot stood, so that what is committed never falls back and counts nothing twice.
+ * snapshot stood, so that what is committed never falls back and counts nothing twice. Those of bundles that have
+ * failed, or run, are attempted, and never in a row.
  *
  * One row of the table `metrics` for each subtask: a TaskMetrics message. When rows of several former subtasks come
  * together in one, they add up; each former row goes to one subtask.
@@ -17,6 +18,10 @@ export class CommittedMetrics {
   /** Since this execution attempt began. */
   readonly #own: MonitoringInfoSet;
   readonly #maxBytes: number;
+  /** Of bundles that have failed. */
+  readonly #failed: MonitoringInfoSet;
+  /** Of the bundle that runs, as it told them last. */
+  #running: readonly MonitoringInfo[] = [];
   #isDirty = false;
 
   /** @param maxBytes what does not fit is left out and counted */
@@ -25,6 +30,7 @@ export class CommittedMetrics {
     this.#maxBytes = maxBytes;
     this.#restored = new MonitoringInfoSet({ maxBytes });
     this.#own = new MonitoringInfoSet({ maxBytes });
+    this.#failed = new MonitoringInfoSet({ maxBytes });
     this.#key = `${NO_KEY_GROUP}${subtaskIndex}`;
     const others: string[] = [];
     for (const [key, row] of table.entries()) {
@@ -40,9 +46,23 @@ export class CommittedMetrics {
     this.#isDirty = true;
   }
 
-  /** Encoded infos of this execution attempt alone. */
+  failed(infos: readonly MonitoringInfo[]): void {
+    for (const info of infos) this.#failed.merge(info);
+  }
+
+  /** Takes the place of what was told before. */
+  running(infos: readonly MonitoringInfo[]): void {
+    this.#running = infos;
+  }
+
+  /** Encoded infos of this execution attempt alone, with those of bundles that have failed and of the one that runs. */
   attempted(): Uint8Array[] {
-    return this.#own.encoded();
+    if (this.#failed.size === 0 && this.#running.length === 0) return this.#own.encoded();
+    const sum = new MonitoringInfoSet({ maxBytes: this.#maxBytes });
+    sum.mergeAll(this.#own);
+    sum.mergeAll(this.#failed);
+    for (const info of this.#running) sum.merge(info);
+    return sum.encoded();
   }
 
   /** Encoded infos of everything that is committed. */

@@ -16,9 +16,10 @@ export function createUserState(
   task: StreamTaskDeployed,
   stage: ExecutableStageSpec,
 ): UserState {
-  const { rows, maxParallelism, limits } = environment;
+  const { rows, scratch, maxParallelism, limits } = environment;
   return new KeyedUserState({
     rows,
+    scratch,
     stage,
     maxParallelism,
     pageBytes: limits.statePageBytes,
@@ -28,8 +29,14 @@ export function createUserState(
 }
 
 export function createTimers(environment: StreamTaskEnvironment, stage: ExecutableStageSpec): Timers {
-  const { rows, graph, maxParallelism } = environment;
-  return new KeyedTimers({ table: rows.table("timers"), stage, graph, maxParallelism });
+  const { rows, graph, maxParallelism, jobClock } = environment;
+  return new KeyedTimers({
+    table: rows.table("timers"),
+    stage,
+    graph,
+    maxParallelism,
+    processingTimeOf: (setForMs) => jobClock.timeOf(setForMs),
+  });
 }
 
 export function createSideInputs(
@@ -50,6 +57,7 @@ export function createSideInputs(
     stage,
     graph,
     pageBytes: limits.statePageBytes,
+    maxArrivedBytes: environment.maxQueuedBytes,
     mapEntryBytes: limits.mapEntryBytes,
     cacheTokenPrefix: `${task.vertex.id}.${task.subtaskIndex}.${task.executionAttempt}`,
     ...([...mappers.values()].some((mapper) => mapper !== undefined) ? { mapWindows, onMapped } : {}),

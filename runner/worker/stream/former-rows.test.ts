@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import type { SnapshotFile, StreamTaskDeployment } from "../../../proto/gen/worker.ts";
+import { silentLog } from "../../base/log.ts";
 import { formerPartsOf } from "../../checkpoint/rescale.ts";
 import { keyGroupPrefix, NO_KEY_GROUP } from "../../state/state-rows.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
+import { LocalSnapshots } from "./local-snapshots.ts";
 import { Residuals } from "./residuals.ts";
 import { TaskMarks } from "./task-marks.ts";
 import { TaskRows } from "./task-rows.ts";
@@ -33,7 +35,9 @@ function open(deployment: Partial<StreamTaskDeployment>): Promise<TaskRows> {
     executionAttempt: ++attempts,
     checkpointDirectory: directory,
     spillDirectory: directory,
+    localSnapshots: new LocalSnapshots({ folder: join(directory, "local"), limitBytes: 0, log: silentLog() }),
     memoryBytes: 1_000_000,
+    log: silentLog(),
   });
 }
 

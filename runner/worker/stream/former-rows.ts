@@ -10,7 +10,7 @@
  *   side-inputs   those of one former subtask, which had all of them: the one whose main watermark is the least, since
  *                 others may have dropped windows that it still needs
  *   grouping      the least output watermark
- * Others cannot be divided: they belong to vertices of one subtask.
+ * Others cannot be divided: in-flight data, and what belongs to vertices of one subtask.
  *
  * Invariant: over all subtasks every residual and every waiting element is restored exactly once.
  */
@@ -40,9 +40,11 @@ export function keyedInputOf(graph: ExecutionGraph, vertexId: string, maxParalle
 }
 
 export function snapshotFiles(files: readonly SnapshotFile[]): SnapshotFileInfo[] {
-  return files.map(({ path, byteLength, sha256 }) => ({ path, byteLength: Number(byteLength), sha256 }));
+  return files.map(({ byteLength, ...file }) => ({ ...file, byteLength: Number(byteLength) }));
 }
 
+/** Begins the names of tables of in-flight data. */
+const IN_FLIGHT = "in-flight-";
 const METRICS = "metrics";
 const DIVIDED = ["residuals", METRICS];
 const WAITING_INPUT = ["pushed-back", "stable-input"];
@@ -122,6 +124,7 @@ class GatheredRows implements RestoredRows {
       return;
     }
     if (table === MARKS && key.endsWith("\nmain") && value !== undefined) this.#mainMark = float64Of(value);
+    if (table.startsWith(IN_FLIGHT)) throw inFlightRows();
     if (table !== MARKS && !DIVIDED.includes(table) && !WAITING_INPUT.includes(table))
       throw new WeirError({
         code: "FAILED_PRECONDITION",
@@ -170,6 +173,16 @@ class GatheredRows implements RestoredRows {
     }
     return key;
   }
+}
+
+function inFlightRows(): WeirError {
+  return new WeirError({
+    code: "FAILED_PRECONDITION",
+    domain: "user",
+    message:
+      "The snapshot is an unaligned checkpoint: data that was on its way cannot be divided among other subtasks.",
+    hint: "Set --parallelism to what it was, or go on from a savepoint, which holds no such data.",
+  });
 }
 
 function prefixed(text: string): string {

@@ -2,12 +2,13 @@
  * The head of a streaming GroupByKey: feeds the windowed grouping, passes on the panes that fire, and then the
  * watermark as far as the grouping lets it go.
  *
- * Invariant: what is given to it is handled in order, also where merging windows has to ask a harness; until that is
- * done it is not idle, and nothing more is given to it.
+ * Invariants: what is given to it is handled in order, also where merging windows has to ask a harness, or where more
+ * panes are due than the task has room for; until that is done it is not idle, and nothing more is given to it. By
+ * itself it gives nothing on: what processing time has made due comes by `resume`, so not behind a barrier.
  */
 import type { Chunk } from "../../base/chunk.ts";
 import type { HeadSpec } from "../../graph/execution-graph.ts";
-import type { Timestamp } from "../../time/timestamp.ts";
+import { MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { createGrouping } from "./create-parts.ts";
 import { DROPPED_DUE_TO_CLOSED_WINDOW, DROPPED_DUE_TO_LATENESS, type DroppedCounter } from "./dropped-input.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
@@ -33,7 +34,11 @@ export class GroupingHead {
   #marked: Timestamp | undefined;
   #lateCount = 0;
   #closedCount = 0;
-  #isBusy = false;
+  #isMerging = false;
+  /** Panes are due that have not been fired, of the step that is under way. */
+  #hasMore = false;
+  /** A step of its own is to be made. */
+  #isDue: boolean;
   #forgetWake: (() => void) | undefined;
   #wakeMs: number | undefined;
 
@@ -47,11 +52,18 @@ export class GroupingHead {
     this.#init = init;
     this.#watermark = init.watermark;
     this.#grouping = createGrouping(environment, task, head, init.signal);
+    // What was due when the snapshot was taken that it is restored from.
+    this.#isDue = init.watermark > MIN_TIMESTAMP;
     this.#armWake();
   }
 
   get idle(): boolean {
-    return !this.#isBusy;
+    return !this.#isMerging && !this.#hasMore && !this.#isDue;
+  }
+
+  /** An element is half handled: its window's harness has been asked. */
+  get isMerging(): boolean {
+    return this.#isMerging;
   }
 
   get hold(): Timestamp {
@@ -59,12 +71,37 @@ export class GroupingHead {
   }
 
   add(chunk: Chunk): void {
-    this.#run(() => this.#grouping.add(chunk, this.#time));
+    const wait = this.#grouping.add(chunk, this.#time);
+    if (wait === undefined) {
+      this.#afterStep();
+      return;
+    }
+    this.#isMerging = true;
+    wait
+      .then(() => {
+        this.#isMerging = false;
+        this.#afterStep();
+      })
+      .catch((failure: unknown) => this.#init.onFailure(failure))
+      .finally(() => this.#init.wake());
   }
 
   advance(watermark: Timestamp): void {
     this.#watermark = watermark;
-    this.#run(() => this.#grouping.advance(this.#time));
+    this.#fire();
+  }
+
+  /** Goes on with what is due, when the task has room for it. @returns whether there was anything to do */
+  resume(): boolean {
+    if (this.#isMerging || this.idle) return false;
+    this.#fire();
+    return true;
+  }
+
+  #fire(): void {
+    if (!this.#hasMore) this.#isDue = false;
+    this.#hasMore = this.#grouping.advance(this.#time);
+    this.#afterStep();
   }
 
   get #time() {
@@ -76,25 +113,10 @@ export class GroupingHead {
     this.#grouping.flush();
   }
 
-  #run(step: () => Promise<void> | void): void {
-    const wait = step();
-    if (wait === undefined) {
-      this.#afterStep();
-      return;
-    }
-    this.#isBusy = true;
-    wait
-      .then(() => {
-        this.#isBusy = false;
-        this.#afterStep();
-      })
-      .catch((failure: unknown) => this.#init.onFailure(failure))
-      .finally(() => this.#init.wake());
-  }
-
   #afterStep(): void {
     for (const chunk of this.#grouping.takeOutput()) this.#init.data(chunk);
     this.#tellDropped();
+    if (this.#hasMore) return;
     const mark = Math.min(this.#watermark, this.#grouping.hold) as Timestamp;
     if (this.#marked === undefined || mark > this.#marked) {
       this.#marked = mark;
@@ -122,8 +144,8 @@ export class GroupingHead {
     if (dueMs === undefined) return;
     this.#forgetWake = this.#environment.jobClock.wakeAt(dueMs, () => {
       this.#wakeMs = undefined;
-      if (this.#isBusy) this.#armWake();
-      else this.advance(this.#watermark);
+      this.#isDue = true;
+      this.#init.wake();
     });
   }
 

@@ -10,7 +10,7 @@ function setUp() {
   const woken = { count: 0 };
   const gathering = new InputGathering({
     maxBytes: 10,
-    maxElements: 4,
+    maxElements: () => 4,
     maxMs: 100,
     clock,
     wake: () => void woken.count++,

@@ -11,7 +11,7 @@ import type { StageQueue } from "./stage-queue.ts";
 export interface InputGatheringInit {
   /** A bundle takes no more than these. */
   readonly maxBytes: number;
-  readonly maxElements: number;
+  readonly maxElements: () => number;
   /** Input waits no longer. */
   readonly maxMs: number;
   readonly clock: Clock;
@@ -32,7 +32,7 @@ export class InputGathering {
   waits(queue: Pick<StageQueue, "front" | "bytes" | "elements" | "hasMark">): boolean {
     const { maxBytes, maxElements } = this.#init;
     const gathers =
-      queue.front?.kind === "data" && !queue.hasMark && queue.bytes < maxBytes && queue.elements < maxElements;
+      queue.front?.kind === "data" && !queue.hasMark && queue.bytes < maxBytes && queue.elements < maxElements();
     if (gathers && !this.#isOver) {
       this.#begin();
       return true;

@@ -1,8 +1,17 @@
 /**
- * A job's processing time on one worker, in one execution attempt: the worker's clock, or, from the first time that a
- * TestStream sets it, the TestStream's: it then stands still until it is set again.
+ * A job's processing time on one worker, in one execution attempt: the worker's clock, or, in a job with a TestStream,
+ * the TestStream's, which begins at 0 and stands still until it is set.
+ *
+ * User code has no way to ask for a TestStream's time. Timers are set for absolute times all the same: for the
+ * TestStream's own, as Python's tests do, or for the machine's now and some seconds, as library transforms and the
+ * relative timers of other SDKs do. `timeOf` tells them apart by which of the two clocks is nearer; Prism takes all of
+ * them as the machine's.
  */
 import type { Clock } from "../../base/clock.ts";
+import { MAX_TIMESTAMP } from "../../time/timestamp.ts";
+
+/** Where a TestStream's time is after its last event. Nothing else will move it, so whatever is set is due. */
+export const END_OF_PROCESSING_TIME_MS: number = MAX_TIMESTAMP;
 
 export class JobClock {
   readonly #clock: Clock;
@@ -17,6 +26,14 @@ export class JobClock {
 
   nowMs(): number {
     return this.#setMs ?? this.#clock.nowMs();
+  }
+
+  /** The job's time for the one that user code has set a timer for. */
+  timeOf(setForMs: number): number {
+    if (this.#setMs === undefined) return setForMs;
+    const machineMs = this.#clock.nowMs();
+    const isMachines = Math.abs(setForMs - machineMs) < Math.abs(setForMs - this.#setMs);
+    return Math.min(END_OF_PROCESSING_TIME_MS, isMachines ? this.#setMs + (setForMs - machineMs) : setForMs);
   }
 
   /** Processing time of a TestStream. Never moves back. */

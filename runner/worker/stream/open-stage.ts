@@ -3,6 +3,9 @@ import { present } from "../../base/assert.ts";
 import { compileSkip } from "../../coders/element-boundary.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
 import { type BundlePlan, sdkAbilities } from "../task/bundle-messages.ts";
+import { BundleDuration } from "./bundle-duration.ts";
+import { BundleSizing } from "./bundle-sizing.ts";
+import { BundleProgress, type UncommittedMetrics } from "./bundle-progress.ts";
 import { createSideInputs, createSortedInput, createTimers, createUserState } from "./create-parts.ts";
 import { StableInput } from "./stable-input.ts";
 import { droppedInfo, STATEFUL_PAR_DO_DROPPED } from "./dropped-input.ts";
@@ -18,10 +21,14 @@ import type { StreamStageInit } from "./stream-stage-init.ts";
 import { Truncation } from "./truncation.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
+/** An SDK takes as long to hear of a split. */
+const MIN_BUNDLE_MS = 2;
+
 type FromTask = Pick<
   StreamStageInit,
-  "inputWatermark" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal"
+  "inputWatermark" | "arrivedWatermark" | "restored" | "onCommitted" | "onBarrier" | "wake" | "onFailure" | "signal"
 > & {
+  readonly metrics: UncommittedMetrics;
   /** The SDK has mapped a window: main input that waits may be ready. */
   readonly onMapped: () => void;
 };
@@ -58,9 +65,13 @@ export function openStage(
     const transformId = keyed?.transformId ?? stage.transforms[0]?.id ?? "";
     fromTask.onCommitted([droppedInfo(transformId, STATEFUL_PAR_DO_DROPPED, count)], undefined);
   };
+  const sizing =
+    environment.scratch === undefined || stage.userStates.length === 0
+      ? undefined
+      : new BundleSizing(environment.scratch.memoryBytes);
   const waiting = {
     sorted: stage.requiresTimeSortedInput
-      ? createSortedInput(environment, task, stage, fromTask.inputWatermark)
+      ? createSortedInput(environment, task, stage, fromTask.arrivedWatermark)
       : undefined,
     // Without checkpoints no element is ever given to the stage again, save in a retry, which has the same input.
     stable:
@@ -82,6 +93,7 @@ export function openStage(
     sideInputs,
     stage: new StreamStage({
       ...fromTask,
+      progress: new BundleProgress(fromTask.metrics, environment, fromTask.signal),
       stageName: task.vertex.name,
       plan,
       splittable: stage.splittable,
@@ -117,15 +129,21 @@ export function openStage(
         environment.gathersInput && stage.userStates.length > 0 && !stage.splittable
           ? new InputGathering({
               maxBytes: environment.maxQueuedBytes,
-              maxElements: environment.maxBundleElements,
+              maxElements: () => sizing?.limit(environment.maxBundleElements) ?? environment.maxBundleElements,
               maxMs: environment.maxBundleTimeMs,
               clock,
               wake: fromTask.wake,
             })
           : undefined,
+      sizing,
+      duration:
+        environment.checkpoints && !stage.splittable ? new BundleDuration(environment.maxBundleElements) : undefined,
       limits: {
         maxBundleBytes: limits.bundleInputBytes,
         maxBundleElements: environment.maxBundleElements,
+        maxQueuedBytes: environment.maxQueuedBytes,
+        // Only barriers make short bundles worth what they cost.
+        minBundleTimeMs: environment.checkpoints ? MIN_BUNDLE_MS : environment.maxBundleTimeMs,
         maxBundleTimeMs: environment.maxBundleTimeMs,
         maxBundleAttempts: limits.maxBundleAttempts,
       },

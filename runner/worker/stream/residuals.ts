@@ -2,8 +2,9 @@
  * What splittable DoFns gave back: restrictions to be resumed, some of them not before a delay has passed. One row
  * each, in snapshots as source positions.
  *
- * Invariant: a residual holds the output watermark at what the SDK told for it, from the commit of the bundle that
- * gave it back until the commit of the bundle that ran it.
+ * Invariants: a residual holds the output watermark at what the SDK told for it, from the commit of the bundle that
+ * gave it back until the commit of the bundle that ran it. The rows are at every moment what would have to run if nothing
+ * of the running bundle happened: when it is split, what it keeps takes the place of what it had taken.
  */
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
@@ -78,6 +79,11 @@ export class Residuals {
   }
 
   add(residual: NewResidual): void {
+    const stored = this.#store(residual);
+    this.#waiting.set(stored.rowKey, stored);
+  }
+
+  #store(residual: NewResidual): StoredResidual {
     const rowKey = `${NO_KEY_GROUP}${this.#idPrefix}-${this.#nextId++}`;
     const row = new Uint8Array(HEADER_BYTES + residual.element.length);
     const view = new DataView(row.buffer);
@@ -86,7 +92,7 @@ export class Residuals {
     view.setUint8(16, residual.truncated ? 1 : 0);
     row.set(residual.element, HEADER_BYTES);
     this.#table.put(rowKey, row);
-    this.#waiting.set(rowKey, { ...residual, rowKey, element: row.subarray(HEADER_BYTES) });
+    return { ...residual, rowKey, element: row.subarray(HEADER_BYTES) };
   }
 
   /** Those that are due, earliest first; undefined when none is. */
@@ -109,6 +115,24 @@ export class Residuals {
       this.#waiting.delete(residual.rowKey);
       this.#running.set(residual.rowKey, residual);
     }
+    return this.#taken(due);
+  }
+
+  /**
+   * A bundle was split: what it keeps is all that it has still taken, and is stored so.
+   * @param taken what it had taken of residuals; what else it had taken was not stored
+   */
+  keep(taken: RunningResiduals | undefined, kept: readonly NewResidual[]): RunningResiduals {
+    taken?.commit();
+    const stored = kept.map((residual) => {
+      const each = this.#store(residual);
+      this.#running.set(each.rowKey, each);
+      return each;
+    });
+    return this.#taken(stored);
+  }
+
+  #taken(due: readonly StoredResidual[]): RunningResiduals {
     return {
       elements: due.map((residual) => residual.element),
       hold: due.reduce((least: Timestamp, { hold }) => (hold < least ? hold : least), MAX_TIMESTAMP),

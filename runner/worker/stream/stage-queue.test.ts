@@ -63,3 +63,41 @@ test("input of which nothing may run is taken, and holds no more", (t) => {
   queue.committed(taken.releasedCount);
   t.is(queue.releasedHold, MAX_TIMESTAMP);
 });
+
+test("what waits can be put into another queue, which gives it in the same order and holds the same", (t) => {
+  const queue = newQueue();
+  queue.append([
+    { chunk: chunkOf(1), hold: 3 as Timestamp },
+    { chunk: chunkOf(2), hold: 4 as Timestamp },
+  ]);
+  queue.append([{ chunk: chunkOf(3), hold: 9 as Timestamp }]);
+  queue.mark({ kind: "watermark", timestamp: 5 as Timestamp });
+  queue.mark({ kind: "barrier", barrier: { checkpointId: 1 } });
+  queue.data(chunkOf(4));
+  // A bundle has taken one that had waited; its hold is the bundle's.
+  const taken = queue.take({ maxElements: 1, maxBytes: 100 }, undefined);
+  const waiting = queue.waiting(taken.releasedCount);
+  t.deepEqual(
+    waiting.map((entry) => (entry.kind === "data" ? [...entry.chunk.data, entry.hold, entry.raw] : entry.timestamp)),
+    [[2, 3 as Timestamp, true], [3, 9 as Timestamp, true], 5 as Timestamp, [4, MAX_TIMESTAMP, true]],
+  );
+  const other = newQueue();
+  other.restore(waiting);
+  t.is(other.releasedHold, 3 as Timestamp);
+  t.deepEqual(other.waiting(0), waiting);
+  t.is(other.elements, 3);
+  const first = other.take(NO_LIMITS, undefined);
+  t.deepEqual(bytesOf(first.chunks), [2, 3]);
+  other.committed(first.releasedCount);
+  t.is(other.releasedHold, MAX_TIMESTAMP);
+});
+
+test("a barrier that has overtaken is taken out, a newer one stays", (t) => {
+  const queue = newQueue();
+  for (const checkpointId of [1, 2, 3]) queue.mark({ kind: "barrier", barrier: { checkpointId } });
+  queue.forgetBarrier(2);
+  t.deepEqual(queue.front, { kind: "barrier", barrier: { checkpointId: 3 } });
+  queue.shift();
+  t.true(queue.isEmpty);
+  t.false(queue.hasMark);
+});

@@ -5,6 +5,7 @@
  * Invariants: a mark at the front means that everything before it was taken. Input that had waited (for a side input,
  * for its turn, for a checkpoint) holds the watermark until the bundle that takes it has committed.
  */
+import { present } from "../../base/assert.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import type { Skip } from "../../coders/element-boundary.ts";
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
@@ -26,6 +27,11 @@ interface DataEntry {
 }
 
 type Entry = DataEntry | StageMark;
+
+/** What a snapshot may hold of a stage's input that has not committed. */
+export type StageEntry =
+  /** @property hold of the watermark, where it was released */
+  (DataEntry & { readonly hold: Timestamp }) | Extract<StageMark, { kind: "watermark" }>;
 
 /** Input that was released together, in the order in which it will be taken. */
 interface Batch {
@@ -83,6 +89,14 @@ export class StageQueue {
   data(chunk: Chunk): void {
     this.#entries.push({ kind: "data", chunk, released: false, raw: true });
     this.#count(chunk, 1);
+  }
+
+  /** What of a chunk makes so many elements of what is in here, at least one; and the rest. */
+  cut(chunk: Chunk, elements: number): { readonly head: Chunk; readonly rest: Chunk | undefined } {
+    const wanted = Math.max(1, elements - this.#elements);
+    if (chunk.elementCount <= wanted) return { head: chunk, rest: undefined };
+    const { head, tail } = cutChunks([chunk], wanted, this.#skip);
+    return { head: present(head[0], "a chunk's head"), rest: tail[0] };
   }
 
   mark(mark: StageMark): void {
@@ -172,6 +186,40 @@ export class StageQueue {
     }
     this.#entries.splice(0, taken);
     return { chunks, releasedCount };
+  }
+
+  /** Everything in it but barriers. @param taken released entries that a bundle has taken and not committed */
+  waiting(taken: number): StageEntry[] {
+    const holds = this.#batches.flatMap(({ hold, count }) => Array.from({ length: count }, () => hold)).slice(taken);
+    let released = 0;
+    return this.#entries.flatMap((entry): StageEntry[] => {
+      if (entry.kind === "barrier") return [];
+      if (entry.kind === "watermark") return [entry];
+      return [{ ...entry, hold: (entry.released ? holds[released++] : undefined) ?? MAX_TIMESTAMP }];
+    });
+  }
+
+  /** Puts in what `waiting` gave, at the end. */
+  restore(entries: readonly StageEntry[]): void {
+    for (const entry of entries) {
+      if (entry.kind === "watermark") {
+        this.mark(entry);
+        continue;
+      }
+      const { hold, ...data } = entry;
+      this.#entries.push(data);
+      this.#count(data.chunk, 1);
+      if (data.released) this.#batches.push({ hold, count: 1 });
+    }
+  }
+
+  /** Takes out the marks of a barrier that has overtaken what is before it. */
+  forgetBarrier(checkpointId: number): void {
+    const before = this.#entries.length;
+    this.#entries = this.#entries.filter(
+      (entry) => entry.kind !== "barrier" || entry.barrier.checkpointId > checkpointId,
+    );
+    this.#marks -= before - this.#entries.length;
   }
 
   /** A bundle that took so many released entries has committed, or they are held elsewhere. */

@@ -4,8 +4,8 @@
  *
  * Invariant: messages of another attempt than the current one are ignored.
  */
-import { crashPoint } from "../../base/crash-points.ts";
 import type {
+  CheckpointEnd,
   DeployStreamTasks,
   SnapshotFile,
   StreamProbeReply,
@@ -15,16 +15,19 @@ import type {
 import { StreamTaskChange_State } from "../../../proto/gen/worker.ts";
 import { present } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
+import { crashPoint } from "../../base/crash-points.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
+import type { Barrier } from "./channel-queue.ts";
 import { JobClock } from "./job-clock.ts";
 import type { Channels } from "./stream-ports.ts";
 import { StreamTask } from "./stream-task.ts";
-import type { SnapshotTimes, StreamTaskEnvironment } from "./stream-task-environment.ts";
+import type { SnapshotReport, StreamTaskEnvironment } from "./stream-task-environment.ts";
 import type { TaskRows } from "./task-rows.ts";
 
 /** A task's rows and their snapshots, wherever they are stored. */
-export type TaskRowsPort = Pick<TaskRows, "table" | "relief" | "snapshot" | "close">;
+export type TaskRowsPort = Pick<TaskRows, "table" | "relief" | "snapshot" | "close"> &
+  Partial<Pick<TaskRows, "scratch">>;
 
 export interface StreamJobInit {
   readonly jobId: string;
@@ -35,6 +38,7 @@ export interface StreamJobInit {
   readonly environment: Omit<
     StreamTaskEnvironment,
     | "rows"
+    | "scratch"
     | "checkpoints"
     | "relief"
     | "snapshot"
@@ -148,14 +152,15 @@ export class StreamJob {
         ...environment,
         log: environment.log.child({ stage: vertex.name, task: `${vertexId}.${subtaskIndex}` }),
         rows,
+        scratch: rows.scratch,
         checkpoints: checkpointDirectory !== "",
         jobClock: this.#jobClock,
         channels,
         channelCapacityBytes,
         relief: () => rows.relief(),
-        snapshot: (checkpointId) => rows.snapshot(checkpointId),
-        onSnapshot: (checkpointId, files, times, failure) =>
-          this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, times, failure),
+        snapshot: (checkpointId, more) => rows.snapshot(checkpointId, more),
+        onSnapshot: (checkpointId, files, report, failure) =>
+          this.#acknowledge(vertexId, subtaskIndex, executionAttempt, checkpointId, files, report, failure),
         onFinished: () => this.#report(task, vertexId, subtaskIndex, StreamTaskChange_State.FINISHED),
         onFailed: (failure) => this.#reportFailure(vertexId, subtaskIndex, executionAttempt, failure),
         setProcessingTime: (nowMs) =>
@@ -220,14 +225,14 @@ export class StreamJob {
     if (executionAttempt === this.#attempt) for (const { task } of this.#tasks) task.advanceTestStream();
   }
 
-  trigger(executionAttempt: number, checkpointId: number): void {
+  trigger(executionAttempt: number, barrier: Barrier): void {
     if (executionAttempt !== this.#attempt) return;
-    for (const { task } of this.#tasks) if (task.isRoot) task.trigger({ checkpointId });
+    for (const { task } of this.#tasks) if (task.isRoot) task.trigger(barrier);
   }
 
-  checkpointEnded(executionAttempt: number, checkpointId: number, complete: boolean): void {
+  checkpointEnded({ executionAttempt, checkpointId, complete, stop }: CheckpointEnd): void {
     if (executionAttempt !== this.#attempt) return;
-    for (const { task } of this.#tasks) task.checkpointEnded(checkpointId, complete);
+    for (const { task } of this.#tasks) task.checkpointEnded(Number(checkpointId), complete, stop);
   }
 
   drain(executionAttempt: number): void {
@@ -240,7 +245,7 @@ export class StreamJob {
     executionAttempt: number,
     checkpointId: number,
     files: readonly SnapshotFile[],
-    { alignmentMs, commitWaitMs, writeMs }: SnapshotTimes,
+    { alignmentMs, commitWaitMs, writeMs, inFlightBytes, unaligned, waitedFor }: SnapshotReport,
     failure: unknown,
   ): void {
     if (failure === undefined) crashPoint("before-acknowledgment");
@@ -257,6 +262,9 @@ export class StreamJob {
         alignmentMs: BigInt(Math.round(alignmentMs)),
         commitWaitMs: BigInt(Math.round(commitWaitMs)),
         writeMs: BigInt(Math.round(writeMs)),
+        inFlightBytes: BigInt(inFlightBytes),
+        unaligned,
+        waitedFor,
         failure: failure === undefined ? "" : WeirError.from(failure).message,
       },
     });

@@ -9,7 +9,7 @@ import type { ProcessBundleRequest_CacheToken, StateRequest } from "../../../pro
 import type { Chunk } from "../../base/chunk.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import type { StateReply } from "../task/harness-connection.ts";
-import type { ChannelId, ChannelQueue } from "./channel-queue.ts";
+import type { ChannelId, ChannelQueue, InFlightItem } from "./channel-queue.ts";
 import type { TimerHold } from "./watermark-hold.ts";
 
 /** A part of a running bundle. Exactly one of the two is called, once. */
@@ -31,6 +31,8 @@ export interface TaskTime {
 export interface UserStateBundle extends BundlePart {
   /** bag, multimap, multimap keys, ordered list: get, append, clear. @throws WeirError naming an unknown state id. */
   answer(request: StateRequest): Promise<StateReply> | StateReply;
+  /** What it has written so far, what it has written over included. */
+  readonly writtenBytes: number;
 }
 
 export interface UserState {
@@ -95,9 +97,13 @@ export interface Timers {
 export interface WindowedGrouping {
   /** Whole encoded windowed_value<kv<K, V>> elements. */
   add(chunk: Chunk, time: TaskTime): Promise<void> | void;
-  /** The input watermark or processing time has moved: fires what is due, drops expired windows. */
-  advance(time: TaskTime): Promise<void> | void;
-  /** Makes its rows true: right before they are frozen, and not while `add` or `advance` is under way. */
+  /**
+   * The input watermark or processing time has moved: fires what is due, drops expired windows, so far as its output
+   * stays small.
+   * @returns true when more is due: it is to be called again, and nothing else but `flush` before. Time stands till then
+   */
+  advance(time: TaskTime): boolean;
+  /** Makes its rows true: right before they are frozen, and not while `add` is under way. */
   flush(): void;
   /** Panes fired since the last call, encoded windowed_value<kv<K, iterable<V>>>, chunked; empty when none. */
   takeOutput(): Chunk[];
@@ -113,7 +119,17 @@ export interface WindowedGrouping {
 
 // --- side inputs ------------------------------------------------------------------------------------------------
 
+/** Content of a side input's dataset, or how far its watermark is. */
+export interface SideInputArrival {
+  readonly datasetId: string;
+  readonly entry: InFlightItem;
+}
+
 export interface StreamSideInputs {
+  /** What waits for the end of a bundle, oldest first: it is not among the rows. */
+  readonly arrived: readonly SideInputArrival[];
+  /** More should not come before the bundle has ended. */
+  readonly isFull?: boolean;
   /** Encoded elements of one of the side inputs' datasets, from any producer subtask. */
   add(datasetId: string, chunk: Chunk): void;
   /** The minimum over the dataset's producer subtasks has moved. */

@@ -10,26 +10,25 @@
 import type { StateRequest } from "../../../proto/gen/beam_fn_api.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
-import type { BundleSplit, Residual } from "../task/bundle-attempt.ts";
 import { bundleInputOf } from "../task/bundle-input.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
-import type { BundleWork, RunningBundle } from "./bundle-work.ts";
+import { BundlePace } from "./bundle-pace.ts";
+import { BundleSplits } from "./bundle-splits.ts";
+import { type BundleWork, itemCount, MAX_RESTRICTIONS, type RunningBundle, takenInput } from "./bundle-work.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { elementsOf } from "./encoded-elements.ts";
 import type { StreamStageInit } from "./stream-stage-init.ts";
 import { SideInputWait } from "./side-input-wait.ts";
-import { StageQueue } from "./stage-queue.ts";
+import { nextTimers } from "./next-timers.ts";
+import { StageAlarm } from "./stage-alarm.ts";
+import { type StageEntry, StageQueue } from "./stage-queue.ts";
 import { WaitingInput } from "./waiting-input.ts";
 import { describeHolds, leastHold, type StageHolds, type WatermarkHold } from "./watermark-hold.ts";
-
-/** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
-const MAX_RESTRICTIONS = 16;
-/** Timers in one bundle. */
-const MAX_TIMERS = 10_000;
 
 export class StreamStage {
   readonly #init: StreamStageInit;
   readonly #runner: BundleRunner;
+  readonly #splits: BundleSplits;
   readonly #queue: StageQueue;
   readonly #wait: SideInputWait | undefined;
   readonly #waiting: WaitingInput | undefined;
@@ -42,15 +41,16 @@ export class StreamStage {
   /** Windows that expired before it have been dropped. */
   #expiredWatermark: Timestamp = MIN_TIMESTAMP;
   #isDraining = false;
-  #forgetWake: (() => void) | undefined;
-  #wakeMs: number | undefined;
+  readonly #alarm: StageAlarm;
+  readonly #pace: BundlePace;
 
   constructor(init: StreamStageInit) {
     this.#init = init;
     this.#inputWatermark = init.inputWatermark;
-    this.#arrivedWatermark = init.inputWatermark;
+    this.#arrivedWatermark = init.arrivedWatermark;
     this.#firedWatermark = MIN_TIMESTAMP;
     this.#queue = new StageQueue(init.plan.skip);
+    this.#queue.restore(init.restored);
     if (init.sideInputs !== undefined) this.#wait = new SideInputWait(init.sideInputs, init.pushedBack, init.plan.skip);
     if (init.waiting !== undefined) this.#waiting = new WaitingInput(init.waiting, this.#queue, init.plan.skip);
     this.#runner = new BundleRunner({
@@ -67,18 +67,45 @@ export class StreamStage {
       },
       sideInputTokens: () => init.sideInputs?.cacheTokens() ?? [],
       maxBundleAttempts: init.limits.maxBundleAttempts,
+      progress: init.progress,
       harness: init.harness,
       log: init.log,
       signal: init.signal,
     });
+    this.#splits = new BundleSplits(init, this.#runner);
+    this.#alarm = new StageAlarm(init.jobClock, init.wake);
+    this.#pace = new BundlePace(init.limits.minBundleTimeMs, init.limits.maxBundleTimeMs);
   }
 
   get inputWatermark(): Timestamp {
     return this.#inputWatermark;
   }
 
+  /** Of the last mark that was put in. */
+  get arrivedWatermark(): Timestamp {
+    return this.#arrivedWatermark;
+  }
+
+  /** Input that has not committed, in the order in which it must run; what is among the rows is not in it. */
+  get inFlight(): StageEntry[] {
+    return [...takenInput(this.#running), ...this.#queue.waiting(this.#running?.work?.releasedCount ?? 0)];
+  }
+
+  /** What a barrier that comes now waits for, for people; empty: nothing. */
+  get commitWait(): string {
+    if (this.#running === undefined) return this.#queue.isEmpty ? "" : "input before the barrier";
+    return this.#init.splittable ? "a running bundle, which it asked to end early" : "a running bundle";
+  }
+
   get queuedBytes(): number {
     return this.#queue.bytes;
+  }
+
+  /** A bundle's worth waits: what is more than that is as well kept where it is, and barriers have less to wait for. */
+  get hasEnough(): boolean {
+    const { limits, gathering } = this.#init;
+    const isFull = gathering === undefined && this.#queue.elements >= this.#maxElements;
+    return isFull || this.#queue.bytes >= limits.maxQueuedBytes;
   }
 
   get bundleAgeMs(): number {
@@ -140,6 +167,11 @@ export class StreamStage {
     ) as Timestamp;
   }
 
+  /** What of a chunk makes a full bundle of what waits already, and the rest, which had better stay where it is. */
+  cut(chunk: Chunk): { readonly head: Chunk; readonly rest: Chunk | undefined } {
+    return this.#queue.cut(chunk, this.#init.gathering === undefined ? this.#maxElements : Infinity);
+  }
+
   data(chunk: Chunk): void {
     if (this.#waiting === undefined) {
       this.#queue.data(chunk);
@@ -159,14 +191,20 @@ export class StreamStage {
 
   barrier(barrier: Barrier): void {
     this.#queue.mark({ kind: "barrier", barrier });
-    if (this.#init.splittable && this.#running !== undefined) void this.#split();
+    if (this.#init.splittable && this.#running !== undefined) void this.#splits.split(this.#running);
+  }
+
+  /** A barrier has overtaken what is in here; right before the rows are frozen. */
+  overtaken(checkpointId: number): void {
+    this.#queue.forgetBarrier(checkpointId);
+    this.#waiting?.barrier(checkpointId);
   }
 
   /** Restrictions are truncated from now on, those that wait and those that come. */
   drain(): void {
     if (this.#isDraining || this.#init.truncation === undefined) return;
     this.#isDraining = true;
-    if (this.#running !== undefined) void this.#split();
+    if (this.#running !== undefined) void this.#splits.split(this.#running);
   }
 
   checkpointComplete(checkpointId: number): void {
@@ -190,11 +228,15 @@ export class StreamStage {
         this.#queue.shift();
         this.#waiting?.barrier(barrier.checkpointId);
         this.#init.onBarrier(barrier);
+        if (barrier.savepoint?.stops === true) return true;
         changed = true;
         continue;
       }
-      if (this.#init.output.isFull) return changed;
-      let work = this.#nextTimers();
+      if (this.#init.output.isFull) {
+        this.#pace.waits();
+        return changed;
+      }
+      let work = nextTimers(this.#init, this.#stageTime);
       if (work === undefined) {
         this.#firedWatermark = this.#stageTime;
         this.#expireWindows();
@@ -226,17 +268,6 @@ export class StreamStage {
     this.#init.sideInputs?.expire(this.outputWatermark.timestamp);
   }
 
-  #nextTimers(): BundleWork | undefined {
-    const { timers, jobClock, firesTimersAtEnd } = this.#init;
-    if (timers === undefined) return undefined;
-    const time = this.#stageTime;
-    let firing = timers.takeEligible({ inputWatermark: time, processingTimeMs: jobClock.nowMs() }, MAX_TIMERS);
-    if (firing === undefined && firesTimersAtEnd && time >= MAX_TIMESTAMP)
-      firing = timers.takeEligible({ inputWatermark: time, processingTimeMs: Infinity }, MAX_TIMERS);
-    if (firing === undefined) return undefined;
-    return { chunks: [], firing, residuals: undefined, releasedCount: 0, hold: time };
-  }
-
   /** In a job that drains: a bundle that truncates restrictions before any of them runs. */
   #startTruncation(): boolean {
     const { truncation, residuals, limits } = this.#init;
@@ -255,8 +286,7 @@ export class StreamStage {
     }
     const taken = residuals.takeUntruncated(MAX_RESTRICTIONS);
     if (taken === undefined) return false;
-    const timer = new AbortController();
-    this.#running = { startedMs: this.#init.clock.monotonicMs(), timer, truncated: true, hold: taken.hold };
+    this.#running = this.#bundle(undefined, true, taken.hold);
     truncation
       .run(taken)
       .catch((failure: unknown) => {
@@ -282,12 +312,20 @@ export class StreamStage {
     };
   }
 
+  /** In one bundle. */
+  get #maxElements(): number {
+    const { limits, splittable, sizing, duration } = this.#init;
+    const most = Math.min(splittable ? MAX_RESTRICTIONS : Infinity, limits.maxBundleElements);
+    const wanted = duration?.limit(most) ?? most;
+    return sizing?.limit(wanted) ?? wanted;
+  }
+
   /** Residuals that are due and the data at the front of the queue. */
   #nextElements(): BundleWork | undefined {
     // A mark first: everything before it has committed, and residuals could go on for ever.
     if (!this.#queue.isEmpty && this.#queue.front?.kind !== "data") return undefined;
-    const { residuals, limits, splittable, jobClock } = this.#init;
-    const maxElements = splittable ? Math.min(MAX_RESTRICTIONS, limits.maxBundleElements) : limits.maxBundleElements;
+    const { residuals, limits, jobClock } = this.#init;
+    const maxElements = this.#maxElements;
     const due = residuals.takeDue(jobClock.nowMs(), maxElements);
     const chunks: Chunk[] = due?.elements.map((data) => ({ data, elementCount: 1 })) ?? [];
     const taken = this.#queue.take(
@@ -305,22 +343,28 @@ export class StreamStage {
     return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };
   }
 
-  #start(work: BundleWork): void {
-    const { clock } = this.#init;
+  #bundle(work: BundleWork | undefined, truncated: boolean, hold: Timestamp): RunningBundle {
+    const startedMs = this.#init.clock.monotonicMs();
     const timer = new AbortController();
-    const truncated = this.#isDraining;
-    this.#running = { startedMs: clock.monotonicMs(), timer, truncated, hold: work.hold };
+    return { startedMs, timer, truncated, hold, work, residuals: work?.residuals, isStored: false };
+  }
+
+  #start(work: BundleWork): void {
+    const running = this.#bundle(work, this.#isDraining, work.hold);
+    const { timer } = running;
+    this.#running = running;
     const thaw = this.#init.sideInputs?.freeze();
-    if (this.#init.splittable) void this.#splitLater(timer.signal);
+    if (this.#init.splittable) void this.#splits.repeat(running, this.#pace.next());
     const chunks = this.#init.pagedValues?.begin(work.chunks) ?? work.chunks;
     this.#runner
-      .run(bundleInputOf(chunks), work.firing, (commit) => this.#onCommit(work, commit, truncated))
+      .run(bundleInputOf(chunks), work.firing, (commit) => this.#onCommit(work, commit, running))
       .catch((failure: unknown) => {
         work.firing?.release();
-        work.residuals?.release();
+        running.residuals?.release();
         if (!this.#init.signal.aborted) this.#init.onFailure(failure);
       })
       .finally(() => {
+        this.#pace.ended(this.bundleAgeMs);
         timer.abort();
         thaw?.();
         this.#init.pagedValues?.end();
@@ -329,69 +373,25 @@ export class StreamStage {
       });
   }
 
-  #onCommit(work: BundleWork, commit: BundleCommit, truncated: boolean): void {
-    work.residuals?.commit();
+  #onCommit(work: BundleWork, commit: BundleCommit, running: RunningBundle): void {
+    running.work = undefined;
+    running.residuals?.commit();
     for (const chunk of work.chunks) this.#init.timers?.noteInput(chunk);
-    this.#addResiduals(commit.residuals, work.hold, truncated);
+    this.#init.sizing?.committed(itemCount(work), commit.writtenBytes);
+    if (work.firing === undefined) this.#init.duration?.committed(itemCount(work), this.bundleAgeMs);
+    this.#splits.addResiduals(commit.residuals, running);
     this.#queue.committed(work.releasedCount);
     this.#init.onCommitted(commit.infos, commit.finalize);
   }
 
-  /** An SDF's bundle is split at 0 when it has run for the bundle time, again and again until it ends. */
-  async #splitLater(signal: AbortSignal): Promise<void> {
-    try {
-      for (;;) {
-        await this.#init.clock.sleep(this.#init.limits.maxBundleTimeMs, signal);
-        await this.#split();
-      }
-    } catch {
-      // The bundle has ended.
-    }
-  }
-
-  async #split(): Promise<void> {
-    const running = this.#running;
-    if (running === undefined) return;
-    try {
-      await this.#runner.split(0, (split) => this.#onSplit(split, running));
-    } catch (failure) {
-      this.#init.log.debug({ err: failure }, "split was not answered");
-    }
-  }
-
-  /** What the bundle gave back is independent input from now on, whatever becomes of the bundle. */
-  #onSplit({ residuals, residualChannel }: BundleSplit, { hold, truncated }: RunningBundle): void {
-    this.#addResiduals(residuals, hold, truncated);
-    const rest = residualChannel.chunks.flatMap((chunk) => elementsOf(chunk.data, this.#init.plan.skip));
-    const whole = rest.map((element) => ({ element, delayMs: 0, watermarkMs: undefined }));
-    this.#addResiduals(whole, hold, truncated);
-  }
-
-  /** @param hold of those that tell no watermark */
-  #addResiduals(given: readonly Residual[], hold: Timestamp, truncated: boolean): void {
-    const { residuals, jobClock } = this.#init;
-    const now = jobClock.nowMs();
-    for (const { element, delayMs, watermarkMs } of given)
-      residuals.add({ element, dueMs: now + delayMs, hold: (watermarkMs ?? hold) as Timestamp, truncated });
-  }
-
   #armWake(): void {
-    const { residuals, timers, jobClock } = this.#init;
+    const { residuals, timers } = this.#init;
     const dueMs = Math.min(residuals.nextDueMs ?? Infinity, timers?.nextProcessingTimeMs ?? Infinity);
-    if (dueMs === this.#wakeMs) return;
-    this.#forgetWake?.();
-    this.#forgetWake = undefined;
-    this.#wakeMs = undefined;
-    if (dueMs === Infinity || this.#running !== undefined) return;
-    this.#wakeMs = dueMs;
-    this.#forgetWake = jobClock.wakeAt(dueMs, () => {
-      this.#wakeMs = undefined;
-      this.#init.wake();
-    });
+    this.#alarm.set(this.#running === undefined ? dueMs : Infinity);
   }
 
   close(): void {
-    this.#forgetWake?.();
+    this.#alarm.close();
     this.#init.gathering?.close();
     this.#running?.timer.abort();
   }

@@ -7,11 +7,12 @@ import type { Clock } from "../../base/clock.ts";
 import type { Limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { ExecutionGraph, VertexSpec } from "../../graph/execution-graph.ts";
-import type { StateRows } from "../../state/state-rows.ts";
+import type { ScratchSpace, StateRows } from "../../state/state-rows.ts";
 import type { HarnessConnection } from "../task/harness-connection.ts";
 import type { WindowMapper } from "../task/map-windows.ts";
 import type { WindowMerger } from "../task/merge-windows.ts";
 import type { ChannelQueue } from "./channel-queue.ts";
+import type { InFlightRow } from "./in-flight/in-flight-rows.ts";
 import type { JobClock } from "./job-clock.ts";
 import type { Channels } from "./stream-ports.ts";
 
@@ -29,9 +30,13 @@ export interface StreamTaskEnvironment {
   /** Bytes of main input that a task takes out of its channels before its bundles have run. */
   readonly maxQueuedBytes: number;
   readonly channelCapacityBytes: number;
+  /** Undefined: nothing of a bundle's output goes to disk. */
+  readonly spillDirectory: string | undefined;
   readonly channels: Channels;
   /** This task's own. */
   readonly rows: StateRows;
+  /** For state that a bundle writes and may not hold in memory. Undefined: it holds all of it. */
+  readonly scratch: ScratchSpace | undefined;
   /** True where the job takes checkpoints: bundles are finalized when one is complete. */
   readonly checkpoints: boolean;
   /** False for AT_LEAST_ONCE: a task reads on while it waits for a barrier's other copies. */
@@ -50,19 +55,30 @@ export interface StreamTaskEnvironment {
   /** Set while the rows are over their memory budget: to be awaited before more is put in. */
   relief(): Promise<void> | undefined;
   /** Freezes the task's rows now, synchronously; resolves when what changed is stored. */
-  snapshot(checkpointId: number): Promise<readonly SnapshotFile[]>;
-  onSnapshot(checkpointId: number, files: readonly SnapshotFile[], times: SnapshotTimes, failure: unknown): void;
+  snapshot(checkpointId: number, more: SnapshotExtras): Promise<readonly SnapshotFile[]>;
+  onSnapshot(checkpointId: number, files: readonly SnapshotFile[], report: SnapshotReport, failure: unknown): void;
   onFinished(): void;
   onFailed(failure: unknown): void;
   /** A TestStream has moved the job's processing time. */
   setProcessingTime(nowMs: number): void;
 }
 
-/** How long the parts of a task's snapshot took, as in CheckpointAck. */
-export interface SnapshotTimes {
+/** What a snapshot has to do beside the rows. */
+export interface SnapshotExtras {
+  /** Rows beside them that belong to this snapshot only, when it resolves. */
+  readonly inFlight?: Promise<Iterable<InFlightRow> | undefined> | undefined;
+  /** A folder to which all files of the snapshot are copied, too. */
+  readonly savepointPath?: string | undefined;
+}
+
+/** How a task's snapshot went, as in CheckpointAck. */
+export interface SnapshotReport {
   readonly alignmentMs: number;
   readonly commitWaitMs: number;
   readonly writeMs: number;
+  readonly inFlightBytes: number;
+  readonly unaligned: boolean;
+  readonly waitedFor: string;
 }
 
 export interface StreamTaskDeployed {

@@ -4,33 +4,34 @@
  * The head is what the runner does itself: an Impulse, reading, or grouping by key and window. Elements, watermarks
  * and barriers go through head and stage in the order in which the input gate gives them.
  *
- * Invariants: everything durable is rows; a barrier that has left the gate keeps the gate shut until the rows are
- * frozen, so that nothing behind it is in the snapshot. The task never waits for time: it is woken.
+ * Invariants: everything durable is rows; what is not is given to TaskCheckpoints when a barrier overtakes it. The task
+ * never waits for time: it is woken.
  */
-import type { SnapshotFile } from "../../../proto/gen/worker.ts";
 import type { MonitoringInfo } from "../../../proto/gen/metrics.ts";
 import type { Chunk } from "../../base/chunk.ts";
 import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { IMPULSE_ELEMENT } from "../task/impulse.ts";
-import { BarrierTimes } from "./barrier-times.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { CommittedMetrics } from "./committed-metrics.ts";
 import { droppedInfo } from "./dropped-input.ts";
 import { type Finalize, Finalizers } from "./finalizers.ts";
-import { type GateEvent, InputGate } from "./input-gate.ts";
+import type { GateEvent, InputGate } from "./input-gate.ts";
 import { GroupingHead } from "./grouping-head.ts";
+import { type InFlightOfChannel, takeInFlight } from "./in-flight/in-flight-rows.ts";
+import { openGate } from "./open-gate.ts";
 import { openStage } from "./open-stage.ts";
 import type { StreamSideInputs } from "./stream-ports.ts";
 import { StreamOutputs } from "./stream-outputs.ts";
 import type { StreamStage } from "./stream-stage.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 import type { TaskStatus } from "./task-status.ts";
+import { TaskCheckpoints } from "./task-checkpoints.ts";
 import { TaskMarks } from "./task-marks.ts";
 import { TestStreamHead } from "./test-stream-head.ts";
 import type { WatermarkHold } from "./watermark-hold.ts";
 
-/** What a pump does at most before it lets others run. */
-const EVENTS_PER_PUMP = 256;
+/** What a pump does at most before it lets others run; an event may be a MiB of elements. */
+const EVENTS_PER_PUMP = 64;
 
 export class StreamTask {
   readonly #environment: StreamTaskEnvironment;
@@ -45,8 +46,9 @@ export class StreamTask {
   readonly #marks: TaskMarks;
   readonly #abort = new AbortController();
   readonly metrics: CommittedMetrics;
-  #barrierInside = false;
-  readonly #barrierTimes: BarrierTimes;
+  readonly #checkpoints: TaskCheckpoints;
+  /** Not sent at the snapshot from which the task goes on. */
+  #restoredOutput: readonly InFlightOfChannel[];
   #scheduled = false;
   #isRelieving = false;
   #started = false;
@@ -60,7 +62,6 @@ export class StreamTask {
   constructor(environment: StreamTaskEnvironment, task: StreamTaskDeployed) {
     this.#environment = environment;
     this.#task = task;
-    this.#barrierTimes = new BarrierTimes(environment.clock);
     const { vertex } = task;
     const { rows, graph } = environment;
     this.#marks = new TaskMarks(rows.table("task"), task.subtaskIndex);
@@ -68,21 +69,9 @@ export class StreamTask {
     this.#impulsed = this.#marks.get("impulse") === MAX_TIMESTAMP;
     this.#outputWatermark = this.#marks.get("output") ?? MIN_TIMESTAMP;
     const wake = () => this.wake();
-    const sides = new Set<string>(vertex.stage?.sideInputs.flatMap((side) => side.datasets) ?? []);
-    const mains = new Set<string>(vertex.inputs);
-    this.#gate = new InputGate(
-      task.inputs.map(({ datasetId, queue }) => {
-        queue.onItem = wake;
-        return { datasetId, side: sides.has(datasetId) && !mains.has(datasetId), queue };
-      }),
-      {
-        main: this.#marks.get("main") ?? MIN_TIMESTAMP,
-        side: new Map(
-          [...sides].map((datasetId) => [datasetId, this.#marks.get(`side ${datasetId}`) ?? MIN_TIMESTAMP]),
-        ),
-      },
-      environment.barriersBlock,
-    );
+    const inFlight = takeInFlight(rows);
+    this.#restoredOutput = inFlight.output;
+    this.#gate = openGate(task, this.#marks, inFlight.input, environment.barriersBlock, wake);
     this.#outputs = new StreamOutputs(
       {
         jobId: environment.jobId,
@@ -94,6 +83,8 @@ export class StreamTask {
         edges: task.outputs,
         channels: environment.channels,
         capacityBytes: environment.channelCapacityBytes,
+        spillDirectory: environment.spillDirectory,
+        clock: environment.clock,
       },
       wake,
     );
@@ -101,8 +92,11 @@ export class StreamTask {
     if (vertex.stage !== undefined) {
       const opened = openStage(environment, task, vertex.stage, this.#outputs, {
         inputWatermark: this.#marks.get("stage") ?? MIN_TIMESTAMP,
+        arrivedWatermark: this.#marks.get("arrived") ?? this.#marks.get("stage") ?? MIN_TIMESTAMP,
+        restored: inFlight.stage,
         onCommitted: (infos, finalize) => this.#onCommitted(infos, finalize),
-        onBarrier: (barrier) => this.#snapshot(barrier),
+        metrics: this.metrics,
+        onBarrier: (barrier) => this.#checkpoints.reached(barrier),
         onMapped: () => {
           this.#stage?.sideInputsMoved();
           wake();
@@ -113,6 +107,9 @@ export class StreamTask {
       });
       this.#stage = opened.stage;
       this.#sideInputs = opened.sideInputs;
+      for (const { datasetId, entry } of inFlight.side)
+        if (entry.kind === "data") opened.sideInputs?.add(datasetId, entry.chunk);
+        else opened.sideInputs?.advance(datasetId, entry.timestamp);
     }
     if (vertex.head.kind === "group-by-key") {
       const groupingId = vertex.head.transformId ?? vertex.name;
@@ -130,6 +127,19 @@ export class StreamTask {
       this.#testStream = new TestStreamHead(environment, task, vertex.head, this.#outputs, (failure) =>
         failure === undefined ? wake() : this.#fail(failure),
       );
+    this.#checkpoints = new TaskCheckpoints({
+      environment,
+      subtaskIndex: task.subtaskIndex,
+      gate: this.#gate,
+      outputs: this.#outputs,
+      stage: this.#stage,
+      sideInputs: this.#sideInputs,
+      grouping: this.#grouping,
+      finalizers: this.#finalizers,
+      flush: () => this.#flush(),
+      wake,
+      signal: this.#abort.signal,
+    });
   }
 
   /** It has no input channels: barriers begin here. */
@@ -155,7 +165,7 @@ export class StreamTask {
     return (
       !this.#scheduled &&
       !this.#isRelieving &&
-      !this.#barrierInside &&
+      !this.#checkpoints.isInside &&
       (this.#stage?.idle ?? true) &&
       (this.#grouping?.idle ?? true) &&
       (this.#testStream?.idle ?? true) &&
@@ -187,6 +197,8 @@ export class StreamTask {
 
   start(): void {
     this.#started = true;
+    this.#outputs.restore(this.#restoredOutput);
+    this.#restoredOutput = [];
     if (this.#task.vertex.head.kind === "impulse" && !this.#impulsed) {
       this.#impulsed = true;
       this.#forward({ data: IMPULSE_ELEMENT, elementCount: 1 });
@@ -221,18 +233,15 @@ export class StreamTask {
 
   /** A checkpoint's barrier, at a task without input channels. */
   trigger(barrier: Barrier): void {
-    this.#barrierTimes.came();
-    if (this.#stage === undefined) this.#snapshot(barrier);
-    else this.#stage.barrier(barrier);
-    this.wake();
+    this.#checkpoints.trigger(barrier);
   }
 
-  /** The checkpoint is complete, or given up. */
-  checkpointEnded(checkpointId: number, complete: boolean): void {
+  /** The checkpoint is complete, or given up. @param stop the job ends with it */
+  checkpointEnded(checkpointId: number, complete: boolean, stop: boolean): void {
+    this.#checkpoints.ended(checkpointId, complete, stop);
     if (!complete) return;
     this.#finalizers.complete(checkpointId);
     this.#stage?.checkpointComplete(checkpointId);
-    this.wake();
   }
 
   /** From now on restrictions are truncated. */
@@ -243,13 +252,16 @@ export class StreamTask {
   }
 
   #pump(): void {
-    if (this.#abort.signal.aborted || this.#isRelieving || this.#waitsForRelief()) return;
-    for (let round = 0; ; round++) {
+    if (this.#abort.signal.aborted || this.#isRelieving) return;
+    this.#checkpoints.overtake();
+    for (let count = 0; !this.#checkpoints.isStopped;) {
       const handled = this.#readGate();
-      const changed = this.#stage?.pump() ?? false;
-      if (handled + (changed ? 1 : 0) === 0) break;
+      const mayPump = !this.#isRelieving && !this.#checkpoints.isStopped;
+      const changed = mayPump && (this.#stage?.pump() ?? false);
+      if (!changed && handled === 0) break;
       this.#activity++;
-      if (round === EVENTS_PER_PUMP) {
+      count += handled + 1;
+      if (count >= EVENTS_PER_PUMP) {
         this.wake();
         break;
       }
@@ -259,8 +271,8 @@ export class StreamTask {
 
   /** Rows over their budget go to disk before anything more is done. */
   #waitsForRelief(): boolean {
-    const relief = this.#environment.relief();
-    if (relief === undefined) return false;
+    const relief = this.#isRelieving ? undefined : this.#environment.relief();
+    if (relief === undefined) return this.#isRelieving;
     this.#isRelieving = true;
     relief
       .catch((failure: unknown) => this.#fail(failure))
@@ -273,24 +285,22 @@ export class StreamTask {
 
   /** @returns the number of events that were handled */
   #readGate(): number {
-    const { maxQueuedBytes } = this.#environment;
     for (let count = 0; ; count++) {
-      if (count === EVENTS_PER_PUMP || this.#barrierInside || this.#grouping?.idle === false) return count;
-      const isFull = this.#stage === undefined ? this.#outputs.isFull : this.#stage.queuedBytes >= maxQueuedBytes;
-      const event = this.#gate.next(!isFull);
-      if (this.#gate.isAligning) this.#barrierTimes.aligning();
+      if (this.#waitsForRelief() || count === EVENTS_PER_PUMP || this.#checkpoints.isShut) return count;
+      const isFull = this.#stage === undefined ? this.#outputs.isFull : this.#stage.hasEnough;
+      if (!isFull && this.#grouping?.resume() === true) continue;
+      if (this.#grouping?.idle === false) return count;
+      const cutter = this.#grouping === undefined ? this.#stage : undefined;
+      const event = this.#gate.next(!isFull, cutter, this.#sideInputs?.isFull !== true);
+      if (this.#gate.isAligning) this.#checkpoints.aligning();
       if (event === undefined) return count;
       this.#handle(event);
     }
   }
 
   #handle(event: GateEvent): void {
-    if (event.kind === "barrier") {
-      this.#barrierInside = true;
-      this.#barrierTimes.came();
-      if (this.#stage === undefined) this.#snapshot(event.barrier);
-      else this.#stage.barrier(event.barrier);
-    } else if (event.side) {
+    if (event.kind === "barrier") this.#checkpoints.came(event.barrier);
+    else if (event.side) {
       if (event.kind === "data") this.#sideInputs?.add(event.datasetId, event.chunk);
       else this.#sideInputs?.advance(event.datasetId, event.timestamp);
       this.#stage?.sideInputsMoved();
@@ -306,7 +316,7 @@ export class StreamTask {
     if (this.#stage !== undefined) this.#stage.data(chunk);
     else {
       const bundle = this.#outputs.begin();
-      void bundle.acceptHead(chunk);
+      bundle.acceptHead(chunk);
       bundle.commit();
     }
   }
@@ -350,26 +360,16 @@ export class StreamTask {
     if (finalize !== undefined) this.#finalizers.add(finalize);
   }
 
-  /** Everything before the barrier has committed: freezes the rows, passes the barrier on, acknowledges later. */
-  #snapshot(barrier: Barrier): void {
-    this.#barrierInside = false;
-    const { checkpointId } = barrier;
+  /** Makes the rows true, before they are frozen. */
+  #flush(): void {
     this.#marks.set("main", this.#gate.mainWatermark);
     this.#marks.set("output", this.#outputWatermark);
     this.#marks.set("stage", this.#stage?.inputWatermark ?? MIN_TIMESTAMP);
+    this.#marks.set("arrived", this.#stage?.arrivedWatermark ?? MIN_TIMESTAMP);
     if (this.#impulsed) this.#marks.set("impulse", MAX_TIMESTAMP);
     for (const [datasetId, watermark] of this.#gate.sideWatermarks) this.#marks.set(`side ${datasetId}`, watermark);
     this.#grouping?.flush();
     this.metrics.flush();
-    this.#finalizers.barrier(checkpointId);
-    const times = this.#barrierTimes.frozen();
-    const written = this.#environment.snapshot(checkpointId);
-    this.#outputs.emitBarrier(barrier);
-    written.then(
-      (files: readonly SnapshotFile[]) => this.#environment.onSnapshot(checkpointId, files, times(), undefined),
-      (failure: unknown) => this.#environment.onSnapshot(checkpointId, [], times(), failure),
-    );
-    this.wake();
   }
 
   #fail(failure: unknown): void {
@@ -387,9 +387,11 @@ export class StreamTask {
   /** Ends it: nothing of it is called any more. Idempotent. */
   close(): void {
     this.#abort.abort(new Error("the task has ended"));
+    this.#checkpoints.close();
     this.#stage?.close();
     this.#grouping?.close();
     this.#testStream?.close();
+    this.#outputs.close();
     for (const { queue } of this.#task.inputs) queue.onItem = undefined;
   }
 }

@@ -2,9 +2,9 @@
  * The head of a TestStream: emits one event at a time, each when the job is quiet, which the job server finds out.
  *
  * The job's processing time is the TestStream's: it begins at 0 and moves by events only, as on Python's own runner, so
- * that tests can set timers for absolute times. After the
- * last event all outputs' watermarks are at +∞. The position is a row, so that a restored task goes on with the event
- * that was next.
+ * that tests can set timers for absolute times. After the last event all outputs' watermarks are at +∞; when the job is
+ * quiet again, processing time is at its end, so that what waits for it does not wait for ever (as on Prism). The
+ * position is a row, so that a restored task goes on with the event that was next.
  * Source: TestStreamPayload of beam_runner_api.proto; times in it are milliseconds.
  */
 import { type TestStreamPayload_Event, TestStreamPayload } from "../../../proto/gen/beam_runner_api.ts";
@@ -15,6 +15,7 @@ import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { openTestStreamEvents, type TestStreamEvents } from "./test-stream-events.ts";
 import type { StreamOutputs } from "./stream-outputs.ts";
+import { END_OF_PROCESSING_TIME_MS } from "./job-clock.ts";
 import type { StreamTaskDeployed, StreamTaskEnvironment } from "./stream-task-environment.ts";
 
 const POSITION_ROW = `${NO_KEY_GROUP}position`;
@@ -34,6 +35,8 @@ export class TestStreamHead {
   #nowMs: number | undefined;
   #isTimeTold = false;
   #isFetching = false;
+  /** Watermarks are at +∞. */
+  #isComplete = false;
   #ended = false;
 
   constructor(
@@ -61,7 +64,7 @@ export class TestStreamHead {
     }
   }
 
-  /** All events have been emitted, and all watermarks are at +∞. */
+  /** All events have been emitted, all watermarks are at +∞, and so is processing time. */
   get ended(): boolean {
     return this.#ended;
   }
@@ -87,6 +90,11 @@ export class TestStreamHead {
     if (this.#ended || this.#isFetching) return;
     // A restored task tells its time again: workers that have replaced others do not know it.
     if (!this.#isTimeTold) this.#moveTime(this.#nowMs ?? 0);
+    if (this.#isComplete) {
+      this.#moveTime(END_OF_PROCESSING_TIME_MS);
+      this.#ended = true;
+      return;
+    }
     const next = this.#events.get(this.#position);
     if (!(next instanceof Promise)) {
       this.#emit(next);
@@ -104,12 +112,14 @@ export class TestStreamHead {
 
   /** No further event: watermarks go to +∞. */
   drain(): void {
-    this.#end();
+    this.#complete();
   }
 
   #emit(next: TestStreamPayload_Event | undefined): void {
+    // One that was fetched while the job began to drain.
+    if (this.#isComplete) return;
     if (next === undefined) {
-      this.#end();
+      this.#complete();
       return;
     }
     this.#position++;
@@ -121,7 +131,7 @@ export class TestStreamHead {
         break;
       }
       case "watermarkEvent": {
-        const timestamp = this.#ms(event.value.newWatermark) as Timestamp;
+        const timestamp = this.#timestamp(event.value.newWatermark);
         this.#table.put(`${WATERMARK_ROW_PREFIX}${event.value.tag}`, float64s(timestamp));
         this.#emitWatermark(event.value.tag, timestamp);
         break;
@@ -147,15 +157,12 @@ export class TestStreamHead {
     const parts: Uint8Array[] = [];
     for (const { encodedElement, timestamp } of elements)
       parts.push(
-        encodeHeader(this.#ms(timestamp) as Timestamp, GLOBAL_WINDOW),
+        encodeHeader(this.#timestamp(timestamp), GLOBAL_WINDOW),
         varint(encodedElement.length),
         encodedElement,
       );
     const bundle = this.#outputs.begin();
-    void bundle.acceptHead(
-      { data: Buffer.concat(parts), elementCount: elements.length },
-      new Set<string>(output.datasets),
-    );
+    bundle.acceptHead({ data: Buffer.concat(parts), elementCount: elements.length }, new Set<string>(output.datasets));
     bundle.commit();
   }
 
@@ -164,6 +171,11 @@ export class TestStreamHead {
     const { outputs } = this.#head;
     if (outputs.length === 1) return outputs[0];
     return outputs.find((output) => output.tag === tag);
+  }
+
+  /** Of the model's millisecond: no element falls behind a watermark by it. */
+  #timestamp(units: bigint): Timestamp {
+    return Math.floor(this.#ms(units)) as Timestamp;
   }
 
   #ms(units: bigint): number {
@@ -176,8 +188,8 @@ export class TestStreamHead {
     this.#environment.setProcessingTime(nowMs);
   }
 
-  #end(): void {
-    this.#ended = true;
+  #complete(): void {
+    this.#isComplete = true;
     this.#events.close();
     this.#outputs.emitWatermark(MAX_TIMESTAMP);
     this.#store();

@@ -3,7 +3,7 @@ import { ProcessBundleDescriptor, type StateKey, type StateRequest } from "../..
 import { ParDoPayload, type StateSpec } from "../../../proto/gen/beam_runner_api.ts";
 import { encodeIntervalWindow } from "../../coders/interval-window.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
-import { MemoryRows, type StateRows } from "../../state/state-rows.ts";
+import { MemoryRows, type ScratchSpace, type StateRows } from "../../state/state-rows.ts";
 import type { StateReply } from "../task/harness-connection.ts";
 import type { UserStateBundle } from "./stream-ports.ts";
 import { KeyedUserState } from "./user-state.ts";
@@ -53,6 +53,7 @@ interface Options {
   readonly allowedLatenessMs?: number;
   readonly pageBytes?: number;
   readonly prefix?: string;
+  readonly scratch?: ScratchSpace | undefined;
 }
 
 export function open({
@@ -61,6 +62,7 @@ export function open({
   allowedLatenessMs,
   pageBytes = 64,
   prefix,
+  scratch,
 }: Options = {}) {
   return new KeyedUserState({
     rows,
@@ -69,6 +71,7 @@ export function open({
     pageBytes,
     mapEntryBytes: 1 << 26,
     cacheTokenPrefix: prefix ?? "job/1/task/0",
+    scratch,
   });
 }
 

@@ -2,7 +2,7 @@ import { tmpdir } from "node:os";
 import test from "ava";
 import fc from "fast-check";
 import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
-import { MemoryRows } from "../../state/state-rows.ts";
+import { MemoryRows, type ScratchSpace } from "../../state/state-rows.ts";
 import { END_OF_GLOBAL_WINDOW } from "../../time/timestamp.ts";
 import { interval, nested, open, rowCount, Sdk, varint } from "./user-state-fixture.ts";
 
@@ -134,42 +134,65 @@ function tinyRows(): SqliteRows {
   });
 }
 
+/** Half of what a bundle writes lies there, most of that in a file. */
+function tinyScratch(): ScratchSpace {
+  return {
+    memoryBytes: 30,
+    open: () => {
+      const rows = new SqliteRows({
+        directory: tmpdir(),
+        label: "weir-user-state-test",
+        memoryBytes: 500,
+        tracksChanges: false,
+      });
+      return { table: (name) => rows.table(name), relief: () => undefined, close: () => rows.close() };
+    },
+  };
+}
+
 test("random requests in bundles that commit or abort, with restores between, do what a naive model does", (t) => {
   const bundles = fc.array(
     fc.record({ ops: fc.array(opArbitrary, { maxLength: 12 }), commit: fc.boolean(), restore: fc.boolean() }),
     { maxLength: 12, size: "max" },
   );
   fc.assert(
-    fc.property(bundles, fc.constantFrom(8, 24, 4096), fc.boolean(), (given, pageBytes, inMemory) => {
-      const rows = inMemory ? new MemoryRows() : tinyRows();
-      let state = open({ rows, pageBytes, windows: "interval" });
-      let model: Model = { bags: new Map(), maps: new Map(), lists: new Map() };
-      const seen: Op[] = [];
-      for (const { ops, commit, restore } of given) {
-        const before = copyOf(model);
-        const bundle = state.beginBundle();
-        const sdk = new Sdk(bundle);
-        for (const op of ops) {
-          applyToModel(model, op);
-          applyToState(sdk, op);
-          seen.push(op);
-          for (const place of [op, ...seen.slice(0, 5)]) {
-            const difference = differs(sdk, model, place);
-            if (difference !== undefined) throw new Error(difference);
+    fc.property(
+      bundles,
+      fc.constantFrom(8, 24, 4096),
+      fc.boolean(),
+      fc.boolean(),
+      (given, pageBytes, inMemory, spills) => {
+        const rows = inMemory ? new MemoryRows() : tinyRows();
+        const options = { rows, pageBytes, windows: "interval", scratch: spills ? tinyScratch() : undefined } as const;
+        let state = open(options);
+        let model: Model = { bags: new Map(), maps: new Map(), lists: new Map() };
+        const seen: Op[] = [];
+        for (const { ops, commit, restore } of given) {
+          const before = copyOf(model);
+          const bundle = state.beginBundle();
+          const sdk = new Sdk(bundle);
+          for (const op of ops) {
+            applyToModel(model, op);
+            applyToState(sdk, op);
+            seen.push(op);
+            for (const place of [op, ...seen.slice(0, 5)]) {
+              const difference = differs(sdk, model, place);
+              if (difference !== undefined) throw new Error(difference);
+            }
           }
+          if (commit) bundle.commit();
+          else {
+            bundle.abort();
+            model = before;
+          }
+          if (restore) state = open(options);
         }
-        if (commit) bundle.commit();
-        else {
-          bundle.abort();
-          model = before;
-        }
-        if (restore) state = open({ rows, pageBytes, windows: "interval" });
-      }
-      state.expireWindows(END_OF_GLOBAL_WINDOW);
-      const left = rowCount(rows);
-      if (rows instanceof SqliteRows) rows.close();
-      return left === 0;
-    }),
+        state.expireWindows(END_OF_GLOBAL_WINDOW);
+        const left = rowCount(rows);
+        if (rows instanceof SqliteRows) rows.close();
+        return left === 0;
+      },
+    ),
     { numRuns: 300 },
   );
   t.pass();

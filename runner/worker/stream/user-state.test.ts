@@ -1,5 +1,9 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test from "ava";
 import { WeirError } from "../../base/errors.ts";
+import { SqliteRows } from "../../state/keyed/sqlite-rows.ts";
 import { MemoryRows } from "../../state/state-rows.ts";
 import { END_OF_GLOBAL_WINDOW, MAX_TIMESTAMP, type Timestamp, writeTimestamp } from "../../time/timestamp.ts";
 import {
@@ -12,9 +16,10 @@ import {
   open,
   type Place,
   rowCount,
-  type Sdk,
+  Sdk,
   varint,
 } from "./user-state-fixture.ts";
+import type { UserStateBundle } from "./stream-ports.ts";
 import type { KeyedUserState } from "./user-state.ts";
 
 test("a bundle reads its own writes; only a commit makes them the next bundle's", (t) => {
@@ -225,4 +230,51 @@ test("the cache token stays over commits and changes with an abort, another harn
   t.is(new Set(tokens).size, 4);
   t.is(state.cacheTokens().length, 1);
   t.is(state.cacheTokens()[0]?.type?.$case, "userState");
+});
+
+test("a bundle that writes more than it may hold in memory has the rest on disk, and nothing of it when it ends", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "weir-user-state-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const memoryBytes = 64 * 1024;
+  let opened: SqliteRows | undefined = undefined as SqliteRows | undefined;
+  const scratch = {
+    memoryBytes,
+    open: () => {
+      const rows = (opened = new SqliteRows({ directory, label: "writes", memoryBytes, tracksChanges: false }));
+      // Awaited below instead: replies come at once.
+      return { table: (name: string) => rows.table(name), relief: () => undefined, close: () => rows.close() };
+    },
+  };
+  const rows = new MemoryRows();
+  const state = open({ rows, scratch });
+  const value = (index: number) => String(index).padStart(1_000, ".");
+  const write = async (bundle: UserStateBundle) => {
+    const sdk = new Sdk(bundle);
+    for (let index = 0; index < 1_000; index++) {
+      sdk.append("bagUserState", { key: `${index}` }, value(index));
+      await opened?.relief();
+    }
+    return sdk;
+  };
+  const aborted = state.beginBundle();
+  await write(aborted);
+  aborted.abort();
+  t.deepEqual([readdirSync(directory), rowCount(rows)], [[], 0]);
+  opened = undefined;
+  const bundle = state.beginBundle();
+  const sdk = await write(bundle);
+  t.is(readdirSync(directory).length, 1);
+  // As rows are counted, a value costs more than its bytes.
+  t.true(opened!.usedBytes <= memoryBytes * 1.25);
+  t.is(sdk.read("bagUserState", { key: "7" }), value(7));
+  sdk.clear("bagUserState", { key: "8" });
+  t.is(sdk.read("bagUserState", { key: "8" }), "");
+  bundle.commit();
+  t.deepEqual(readdirSync(directory), []);
+  // A head and a chunk each.
+  t.is(rowCount(rows), 2 * 999);
+  t.is(
+    inBundle(state, (next) => next.read("bagUserState", { key: "999" })),
+    value(999),
+  );
 });

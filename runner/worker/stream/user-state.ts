@@ -10,7 +10,7 @@ import type { ProcessBundleRequest_CacheToken, StateKey, StateRequest } from "..
 import { assert } from "../../base/assert.ts";
 import { WeirError } from "../../base/errors.ts";
 import type { ExecutableStageSpec } from "../../graph/execution-graph.ts";
-import type { StateRows, StateTable } from "../../state/state-rows.ts";
+import type { ScratchSpace, StateRows, StateTable } from "../../state/state-rows.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
 import type { StateReply } from "../task/harness-connection.ts";
 import type { UserState, UserStateBundle } from "./stream-ports.ts";
@@ -27,7 +27,7 @@ import {
   removeMapKey,
 } from "./user-state-multimap.ts";
 import { appendToList, clearList, readList } from "./user-state-ordered-list.ts";
-import { TableOverlay } from "./user-state-overlay.ts";
+import { BundleWrites, type TableOverlay } from "./user-state-overlay.ts";
 
 export interface KeyedUserStateInit {
   /** Tables are named `user-state/TRANSFORM/STATE`. */
@@ -41,6 +41,8 @@ export interface KeyedUserStateInit {
   readonly mapEntryBytes: number;
   /** Never the same for two tasks, nor for two execution attempts of one: after a restore tokens must be new. */
   readonly cacheTokenPrefix: string;
+  /** For writes of a bundle that do not fit into memory. Undefined: they are all there. */
+  readonly scratch?: ScratchSpace | undefined;
 }
 
 interface StateOfTransform {
@@ -122,7 +124,7 @@ function clearCell(table: StateTable, cell: string): void {
 }
 
 /** One state's part of a bundle. */
-interface BundleWrites {
+interface WritesOfState {
   readonly state: StateOfTransform;
   readonly table: TableOverlay;
   /** Cells written to, with their windows; undefined where nothing expires. */
@@ -137,11 +139,12 @@ class BundleState implements UserStateBundle {
   readonly #mapEntryBytes: number;
   readonly #chunkBytes: number;
   readonly #onAbort: () => void;
-  readonly #writes: (BundleWrites | undefined)[] = [];
+  readonly #writes: (WritesOfState | undefined)[] = [];
+  readonly #bundleWrites: BundleWrites;
   #ended = false;
 
   constructor(
-    { maxParallelism, pageBytes, mapEntryBytes }: KeyedUserStateInit,
+    { maxParallelism, pageBytes, mapEntryBytes, scratch }: KeyedUserStateInit,
     states: readonly StateOfTransform[],
     byTransform: ReadonlyMap<string, ReadonlyMap<string, StateOfTransform>>,
     onAbort: () => void,
@@ -153,9 +156,20 @@ class BundleState implements UserStateBundle {
     this.#mapEntryBytes = mapEntryBytes;
     this.#chunkBytes = Math.min(CHUNK_BYTES, pageBytes);
     this.#onAbort = onAbort;
+    this.#bundleWrites = new BundleWrites(scratch);
   }
 
-  answer(request: StateRequest): StateReply {
+  get writtenBytes(): number {
+    return this.#bundleWrites.writtenBytes;
+  }
+
+  answer(request: StateRequest): Promise<StateReply> | StateReply {
+    const reply = this.#answer(request);
+    const relief = this.#bundleWrites.relief();
+    return relief === undefined ? reply : relief.then(() => reply);
+  }
+
+  #answer(request: StateRequest): StateReply {
     assert(!this.#ended, "a bundle that has ended asks for no state");
     const stateKey = request.stateKey?.type;
     switch (stateKey?.$case) {
@@ -194,7 +208,7 @@ class BundleState implements UserStateBundle {
     }
   }
 
-  #get(stateKey: UserStateKey, { state, table }: BundleWrites, cell: string, token: Uint8Array): StatePage {
+  #get(stateKey: UserStateKey, { state, table }: WritesOfState, cell: string, token: Uint8Array): StatePage {
     const pageBytes = this.#pageBytes;
     switch (stateKey.$case) {
       case "bagUserState":
@@ -240,11 +254,11 @@ class BundleState implements UserStateBundle {
     }
   }
 
-  #writesOf(state: StateOfTransform): BundleWrites {
+  #writesOf(state: StateOfTransform): WritesOfState {
     let writes = this.#writes[state.index];
     if (writes === undefined) {
       const touched = state.expiry === undefined ? undefined : new Map<string, Uint8Array>();
-      this.#writes[state.index] = writes = { state, table: new TableOverlay(state.table), touched };
+      this.#writes[state.index] = writes = { state, table: this.#bundleWrites.over(state.table), touched };
     }
     return writes;
   }
@@ -260,11 +274,13 @@ class BundleState implements UserStateBundle {
         for (const [cell, window] of writes.touched) expiry.note(cell, window, table.get(cell) !== undefined);
     }
     this.#writes.length = 0;
+    this.#bundleWrites.close();
   }
 
   abort(): void {
     this.#end();
     this.#writes.length = 0;
+    this.#bundleWrites.close();
     this.#onAbort();
   }
 

@@ -228,6 +228,21 @@ test("timers that cannot be taken fail their bundle", async (t) => {
   t.is(connection.lostError, undefined);
 });
 
+test("a bundle that is given up before the SDK has answered is remembered as such, one that was answered is not", async (t) => {
+  const { attempt, connection } = slowBundle({ onOutput: () => undefined });
+  const abort = new AbortController();
+  const running = attempt.run(abort.signal);
+  abort.abort(new Error("the attempt is over"));
+  await t.throwsAsync(running, { message: "the attempt is over" });
+  t.true(connection.isAbandoned(attempt.instructionId));
+  const failed = slowBundle({ onOutput: () => undefined });
+  const failing = failed.attempt.run(new AbortController().signal);
+  await failed.connection.onElements(outputOf(failed.attempt, "other"));
+  failed.answer("processBundle", undefined);
+  await t.throwsAsync(failing);
+  t.false(failed.connection.isAbandoned(failed.attempt.instructionId));
+});
+
 /** A bundle of `chunks` messages beside `others` bundles; its SDK answers progress with what `consuming` says next. */
 function largeBundle(chunks: number, others: number, consuming: (boolean | undefined)[], tellsConsumption = true) {
   const sent: Elements[] = [];

@@ -50,6 +50,8 @@ export interface Residual {
 }
 
 export interface BundleSplit {
+  /** What the bundle keeps. */
+  readonly primary: BundleInput;
   readonly residuals: readonly Residual[];
   readonly residualChannel: BundleInput;
 }
@@ -119,8 +121,8 @@ export class BundleAttempt implements WatchedBundle {
     aborted.promise.catch(() => undefined);
     const onAbort = () => aborted.reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
-    const outputs = new OutputJoiner((sink, data) => this.#handlers.onOutput(sink, data));
-    const timers = new OutputJoiner((stream, data) => this.#handlers.onTimers?.(...familyOf(stream), data));
+    const outputs = new OutputJoiner((sink, data) => this.#handlers.onOutput(sink, data), outputOf);
+    const timers = new OutputJoiner((stream, data) => this.#handlers.onTimers?.(...familyOf(stream), data), outputOf);
     const streams: BundleStreams = {
       watched: this,
       onData: (transformId, data, isLast) => this.#onOutput(outputs, transformId, data, isLast),
@@ -134,6 +136,7 @@ export class BundleAttempt implements WatchedBundle {
     this.#harness.openBundle(this.instructionId, streams);
     const elements = embeddedElements(this.instructionId, this.#plan, this.#input, this.#extras);
     this.#isSent = elements !== undefined;
+    let isSettled = false;
     const forgetHarness = this.#harness.onLost((failure) => this.#outputsEnded.reject(failure));
     try {
       const answer = this.#harness.instruct(this.instructionId, {
@@ -147,6 +150,7 @@ export class BundleAttempt implements WatchedBundle {
         },
       });
       const settled = answer.finally(() => {
+        isSettled = true;
         this.#answered = true;
       });
       const sending = elements === undefined ? this.#send() : Promise.resolve();
@@ -173,7 +177,7 @@ export class BundleAttempt implements WatchedBundle {
       forgetHarness();
       signal.removeEventListener("abort", onAbort);
       this.#answered = true;
-      this.#harness.closeBundle(this.instructionId);
+      this.#harness.closeBundle(this.instructionId, isSettled);
     }
   }
 
@@ -226,7 +230,7 @@ export class BundleAttempt implements WatchedBundle {
       skip,
     );
     this.#input = primary;
-    accept({ residuals: residualsOf(residualRoots), residualChannel });
+    accept({ primary, residuals: residualsOf(residualRoots), residualChannel });
     return true;
   }
 
@@ -317,11 +321,16 @@ function familyOf(timerStream: string): [transformId: string, timerFamilyId: str
   return [transformId, timerFamilyId];
 }
 
+/** What a stream from the SDK is, for people. */
+function outputOf(stream: string): string {
+  return `output of transform "${stream.replace("\n", '", timer family "')}"`;
+}
+
 function unknownSink(stream: string): WeirError {
   return new WeirError({
     code: "INTERNAL",
     domain: "external",
-    message: `The SDK sent output of transform "${stream.replace("\n", '", timer family "')}", which is no sink of the bundle.`,
+    message: `The SDK sent ${outputOf(stream)}, which is no sink of the bundle.`,
     retry: true,
   });
 }

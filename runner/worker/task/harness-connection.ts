@@ -57,14 +57,23 @@ export interface MessageSink<Message> {
   end(): void;
 }
 
+/** So many bundles are remembered that were given up while the SDK was busy with them: it may tell of them later. */
+const MAX_ABANDONED = 1_000;
+
+/** A harness that is idle closes its streams at once. */
+const FINISH_MS = 1_000;
+
 export class HarnessConnection {
   readonly harnessId: HarnessId;
   readonly #clock: Clock;
   readonly #pending = new Map<string, PendingInstruction>();
   readonly #bundles = new Map<string, BundleStreams>();
+  /** Oldest first. */
+  readonly #abandoned = new Set<string>();
   readonly #connected = Promise.withResolvers<void>();
   readonly #dataConnected = Promise.withResolvers<void>();
   readonly #lost = Promise.withResolvers<WeirError>();
+  readonly #dataGone = Promise.withResolvers<void>();
   #control: MessageSink<InstructionRequest> | undefined;
   #data: MessageSink<Buffer> | undefined;
   readonly #lossListeners = new Set<(failure: WeirError) => void>();
@@ -137,8 +146,18 @@ export class HarnessConnection {
     this.#bundles.set(instructionId, streams);
   }
 
-  closeBundle(instructionId: InstructionId): void {
+  /** @param isAnswered false: it is given up, and the SDK does not know */
+  closeBundle(instructionId: InstructionId, isAnswered = true): void {
     this.#bundles.delete(instructionId);
+    if (isAnswered) return;
+    this.#abandoned.add(instructionId);
+    const [oldest] = this.#abandoned;
+    if (this.#abandoned.size > MAX_ABANDONED && oldest !== undefined) this.#abandoned.delete(oldest);
+  }
+
+  /** True for a bundle that was given up before the SDK answered: what the SDK failed of then is nothing of the job's. */
+  isAbandoned(instructionId: string): boolean {
+    return this.#abandoned.has(instructionId);
   }
 
   /** Those that run now, by instruction id. */
@@ -201,6 +220,24 @@ export class HarnessConnection {
     this.#isEnding = true;
     if (this.delayLoss === undefined) this.lose(reason);
     else void this.delayLoss().then(() => this.lose(reason));
+  }
+
+  /** It has closed its data stream, or lost it. */
+  dataEnded(): void {
+    this.#dataGone.resolve();
+  }
+
+  /**
+   * Tells the harness that there is nothing more to do. Resolves when it has closed its data stream, right behind which
+   * it tears its DoFns down, or after a while. It is not lost by that.
+   */
+  async finish(): Promise<void> {
+    if (this.#lostError !== undefined || this.#isEnding || this.#data === undefined) return;
+    this.#isEnding = true;
+    this.#control?.end();
+    const late = new AbortController();
+    await Promise.race([this.#dataGone.promise, this.#clock.sleep(FINISH_MS, late.signal).catch(() => undefined)]);
+    late.abort();
   }
 
   /** Ends everything that waits on this harness. Idempotent. */

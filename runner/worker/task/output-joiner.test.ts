@@ -6,7 +6,7 @@ import { TruncatedElementError } from "../../coders/byte-reader.ts";
 import { encodeHeader, WindowedValueLayout } from "../../coders/windowed-value.ts";
 import type { CoderSpec, CoderTable, Partitioner } from "../../graph/execution-graph.ts";
 import type { Timestamp } from "../../time/timestamp.ts";
-import { OutputJoiner } from "./output-joiner.ts";
+import { OutputJoiner, type TakeElements } from "./output-joiner.ts";
 import { PartitionRouter } from "./partition-router.ts";
 
 function coder(urn: string, ...components: string[]): CoderSpec {
@@ -20,6 +20,7 @@ const CODERS: CoderTable = {
   keyed: coder("windowed_value", "kv", "gw"),
 };
 const LAYOUT = new WindowedValueLayout(CODERS, "keyed");
+const TRUNCATED = new TruncatedElementError({ code: "DATA_LOSS", domain: "external", message: "" });
 const HEADER = encodeHeader(0 as Timestamp, [new Uint8Array()]);
 
 function element(key: number, byteLength: number): Buffer {
@@ -45,14 +46,14 @@ function router(partitioner: Partitioner, partitions: number): PartitionRouter {
 function routed(messages: readonly Uint8Array[], partitioner: Partitioner, partitions: number): string[][] {
   const out = Array.from({ length: partitions }, (): string[] => []);
   const routing = router(partitioner, partitions);
-  const joiner = new OutputJoiner((_sink, data) =>
+  const take: TakeElements = (_sink, data) =>
     routing.route({ data, elementCount: -1 }, (partition, { data: part, elementCount }) => {
       const offsets = LAYOUT.elementOffsets(part);
       if (offsets.length - 1 !== elementCount) throw new Error("elementCount is not true");
       for (let index = 0; index < elementCount; index++)
         out[partition]?.push(Buffer.from(part.subarray(offsets[index], offsets[index + 1])).toString("hex"));
-    }),
-  );
+    });
+  const joiner = new OutputJoiner(take, String);
   for (const message of messages) {
     void joiner.add("sink", message);
     // The buffer of a message is not ours.
@@ -97,9 +98,25 @@ test("an element of very many messages is looked at a few times only", (t) => {
   let looks = 0;
   const joiner = new OutputJoiner((_stream, data) => {
     looks++;
-    if (data.length < 100_000) throw new TruncatedElementError({ code: "DATA_LOSS", domain: "external", message: "" });
-  });
+    if (data.length < 100_000) throw TRUNCATED;
+  }, String);
   for (let message = 0; message < 10_000; message++) void joiner.add("s", new Uint8Array(10));
   void joiner.end("s");
   t.true(looks < 20, `${looks}`);
+});
+
+test("an element that goes on past the limit is an error that names its stream, and what is held of it is let go", (t) => {
+  const taken: number[] = [];
+  const take: TakeElements = (_stream, data) => {
+    taken.push(data.length);
+    throw TRUNCATED;
+  };
+  const joiner = new OutputJoiner(take, (stream) => `the output "${stream}"`, 1000);
+  for (let message = 0; message < 10; message++) void joiner.add("s", new Uint8Array(100));
+  const error = t.throws(() => joiner.add("s", new Uint8Array(1)), { instanceOf: WeirError });
+  t.is(error.code, "RESOURCE_EXHAUSTED");
+  t.regex(error.message, /^An element of the output "s" goes on after 1000 bytes/);
+  taken.length = 0;
+  t.is(joiner.end("s"), undefined);
+  t.deepEqual(taken, []);
 });

@@ -79,6 +79,8 @@ export type HarnessExit = {
   readonly reason: string;
   /** The last lines that the harness printed, oldest first; empty where we do not see them. */
   readonly lastOutput: readonly string[];
+  /** By SIGKILL: somebody else's doing, a kernel short of memory or a person, not the program's. */
+  readonly isKilled?: boolean;
 };
 
 /** A harness that was started. It is usable when its control stream has connected, which the Fn API server tells. */

@@ -135,6 +135,7 @@ export class TaskRunner {
       stateBacked: head.stateBacked && vertex.stage !== undefined,
       memoryBudgetBytes: limits.groupingMemoryBytes,
       stateBackedIterableBytes: limits.stateBackedIterableBytes,
+      pageBytes: limits.statePageBytes,
       chunkBytes: limits.chunkBytes,
       spillDirectory,
       ...(merger === undefined ? {} : { mergeWindows: (windows) => merger.merge(windows, this.#signal) }),

@@ -86,7 +86,12 @@ export class GroupingUnderTest {
     } else {
       if ("watermark" in step) this.time = { ...this.time, inputWatermark: step.watermark as Timestamp };
       else this.time = { ...this.time, processingTimeMs: step.processingTimeMs };
-      this.grouping.advance(this.time);
+      const panes: Pane[] = [];
+      for (let more = true; more;) {
+        more = this.grouping.advance(this.time);
+        panes.push(...decodePanes(this.#run.kind, this.grouping.takeOutput()));
+      }
+      return panes;
     }
     return decodePanes(this.#run.kind, this.grouping.takeOutput());
   }

@@ -5,11 +5,10 @@
  */
 import type { Chunk } from "../../../base/chunk.ts";
 import { WeirError } from "../../../base/errors.ts";
+import { MAX_ELEMENT_BYTES } from "../../../base/limits.ts";
 import { TIMESTAMP_BYTES } from "../../../time/timestamp.ts";
 import type { WindowGroup } from "./window-group.ts";
 
-/** Of a protobuf message, with room for what is around the element. */
-const MAX_ELEMENT_BYTES = 2 ** 31 - 1024 * 1024;
 const FIRST_CHUNK_BYTES = 4096;
 
 export class PaneEncoder {
@@ -18,6 +17,7 @@ export class PaneEncoder {
   #buffer: Buffer = Buffer.alloc(0);
   #used = 0;
   #elementCount = 0;
+  #finishedBytes = 0;
 
   constructor(chunkBytes: number) {
     this.#chunkBytes = chunkBytes;
@@ -43,11 +43,17 @@ export class PaneEncoder {
     this.#elementCount++;
   }
 
+  /** Of what has been written since the last `take`. */
+  get byteLength(): number {
+    return this.#finishedBytes + this.#used;
+  }
+
   /** What has been written since the last call. */
   take(): Chunk[] {
     this.#finishChunk();
     const chunks = this.#chunks;
     this.#chunks = [];
+    this.#finishedBytes = 0;
     return chunks;
   }
 
@@ -79,6 +85,7 @@ export class PaneEncoder {
       const written = this.#buffer.subarray(0, this.#used);
       const data = this.#used * 2 < this.#buffer.length ? new Uint8Array(written) : written;
       this.#chunks.push({ data, elementCount: this.#elementCount });
+      this.#finishedBytes += data.length;
     }
     this.#buffer = Buffer.alloc(0);
     this.#used = 0;

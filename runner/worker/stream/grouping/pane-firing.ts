@@ -1,9 +1,7 @@
 /**
  * Fires panes: when a window's trigger is ready, and at the window's expiry whatever is left.
  *
- * Source: emit and onTrigger of ReduceFnRunner of the Java reference. It differs in one thing: an empty pane that is
- * due only because the window has ended is emitted where the trigger has an on-time pane (a part that waits for the
- * window's end), or, at the expiry of a window with allowed lateness, where the closing behaviour asks for it.
+ * Source: emit, onTrigger and needToEmit of ReduceFnRunner of the Java reference.
  */
 import { encodePaneInfo } from "../../../coders/pane-info.ts";
 import type { PaneInfo } from "../../../coders/pane-info.ts";
@@ -75,9 +73,8 @@ export class PaneFiring {
   }
 
   #emitsEmpty({ timing, isLast }: PaneInfo): boolean {
-    const { windowing, trigger } = this.#init;
-    if (timing === "ON_TIME" && windowing.onTimeBehavior === "FIRE_ALWAYS" && trigger.hasOnTimePane) return true;
-    if (!isLast || windowing.closingBehavior !== "EMIT_ALWAYS") return false;
-    return trigger.hasOnTimePane || windowing.allowedLatenessMs > 0;
+    const { onTimeBehavior, closingBehavior } = this.#init.windowing;
+    if (timing === "ON_TIME" && onTimeBehavior === "FIRE_ALWAYS") return true;
+    return isLast && closingBehavior === "EMIT_ALWAYS";
   }
 }

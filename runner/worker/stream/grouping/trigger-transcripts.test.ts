@@ -139,8 +139,8 @@ async function run(transcript: Transcript, restores: boolean): Promise<void> {
       trigger: triggerBytes(triggerOf(parseCall(transcript.trigger_fn ?? "Default")).trigger),
       accumulationMode: transcript.accumulation_mode === "discarding" ? "DISCARDING" : "ACCUMULATING",
       allowedLatenessMs: (transcript.allowed_lateness ?? 0) * 1000,
-      // As the Python SDK always has it.
-      closingBehavior: "EMIT_ALWAYS",
+      // As plans have it for Python.
+      closingBehavior: "EMIT_IF_NONEMPTY",
       onTimeBehavior: "FIRE_ALWAYS",
     },
   });

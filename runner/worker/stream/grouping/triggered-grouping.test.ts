@@ -103,13 +103,17 @@ test("closing and on-time behaviour decide about empty panes", async (t) => {
     $case: "repeat",
     value: { subtrigger: { trigger: { $case: "elementCount", value: { elementCount: 1 } } } },
   });
-  const always = { trigger: repeated, closingBehavior: "EMIT_ALWAYS" } as const;
-  // Nothing waits for the window's end, so nothing empty is due at it; the expiry of a window is another matter.
-  t.deepEqual((await panes(always)).map(short), ["k EARLY0 v1"]);
-  t.deepEqual((await panes({ ...always, allowedLatenessMs: 5 })).map(short), ["k EARLY0 v1", "k LATE1! "]);
-  t.deepEqual((await panes({ ...always, allowedLatenessMs: 5, closingBehavior: "EMIT_IF_NONEMPTY" })).map(short), [
-    "k EARLY0 v1",
-  ]);
+  const counted = async (overrides: Partial<WindowingSpec>): Promise<string[]> =>
+    (await panes({ trigger: repeated, ...overrides })).map(short);
+  const nonempty = { onTimeBehavior: "FIRE_IF_NONEMPTY" } as const;
+  const always = { closingBehavior: "EMIT_ALWAYS" } as const;
+  // As in the Java reference: whatever the trigger is, the end of the window is the time for an on-time pane.
+  t.deepEqual(await counted({}), ["k EARLY0 v1", "k ON_TIME1! "]);
+  t.deepEqual(await counted(nonempty), ["k EARLY0 v1"]);
+  t.deepEqual(await counted({ ...nonempty, ...always }), ["k EARLY0 v1", "k ON_TIME1! "]);
+  // With lateness the last pane comes when the output watermark is past the window.
+  t.deepEqual(await counted({ allowedLatenessMs: 5 }), ["k EARLY0 v1"]);
+  t.deepEqual(await counted({ ...always, allowedLatenessMs: 5 }), ["k EARLY0 v1", "k LATE1! "]);
 });
 
 test("what is buffered when a window expires is emitted, though its trigger never fired", async (t) => {
@@ -124,8 +128,9 @@ test("what is buffered when a window expires is emitted, though its trigger neve
 test("a trigger is asked for elements that came together, or for each of them", async (t) => {
   const count = { trigger: { $case: "elementCount" as const, value: { elementCount: 2 } } };
   const repeated = triggerBytes({ $case: "repeat", value: { subtrigger: count } });
+  const nonempty = { trigger: repeated, onTimeBehavior: "FIRE_IF_NONEMPTY" } as const;
   const panes = async (overrides: Partial<WindowingSpec>): Promise<string[]> => {
-    const tested = new GroupingUnderTest({ kind: "interval", windowing: { trigger: repeated, ...overrides } });
+    const tested = new GroupingUnderTest({ kind: "interval", windowing: { ...nonempty, ...overrides } });
     return (await tested.steps([{ elements: [1, 2, 3, 4, 5].map((value) => at(value)) }, TO_END])).map(short);
   };
   t.deepEqual(await panes({ asksTriggerFor: "ELEMENTS_TOGETHER" }), ["k EARLY0 v1 v2 v3 v4 v5"]);
@@ -169,7 +174,7 @@ test("processing time fires panes when it has come, and says when it has somethi
   t.is(tested.grouping.nextProcessingTimeMs, undefined);
   await tested.step({ elements: [at(3)] });
   t.is(tested.grouping.nextProcessingTimeMs, 110);
-  t.deepEqual((await tested.step(TO_END)).map(short), ["k ON_TIME1! v3"]);
+  t.deepEqual((await tested.step(TO_END)).map(short), ["k ON_TIME1! v3", "l ON_TIME1! "]);
   t.is(tested.grouping.nextProcessingTimeMs, undefined);
 });
 

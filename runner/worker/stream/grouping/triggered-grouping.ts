@@ -5,7 +5,7 @@
  * Triggers are asked after each element, or once for each chunk and window, after all its elements, as the reference
  * does for a bundle: the windowing says which.
  * Invariants: `outputWatermark` moves only between steps, so that what a step fires is on time as long as its hold
- * was kept; the rows are true after `flush`, and only then.
+ * was kept; an `advance` that takes several calls is one step. The rows are true after `flush`, and only then.
  */
 import type { Chunk } from "../../../base/chunk.ts";
 import { WeirError } from "../../../base/errors.ts";
@@ -39,6 +39,8 @@ export interface TriggeredGroupingInit {
   readonly mergeWindows?: MergeWindows;
 }
 
+/** Groups that one call wakes at most. */
+const MAX_WOKEN = 10_000;
 const SESSION_WINDOWS_URN = "beam:window_fn:session_windows:v1";
 
 export class TriggeredGrouping implements WindowedGrouping {
@@ -60,6 +62,9 @@ export class TriggeredGrouping implements WindowedGrouping {
     inputWatermark: Timestamp;
     processingTimeMs: number;
   };
+  /** Those that an `advance` which is under way has not come to. */
+  #due: Generator<WindowGroup, undefined> | undefined;
+  readonly #chunkBytes: number;
   #droppedLateCount = 0;
   #droppedClosedCount = 0;
 
@@ -85,6 +90,7 @@ export class TriggeredGrouping implements WindowedGrouping {
     });
     this.#store = store;
     this.#holds = new WatermarkHolds(windowing);
+    this.#chunkBytes = init.chunkBytes;
     this.#encoder = new PaneEncoder(init.chunkBytes);
     this.#firing = new PaneFiring({
       windowing,
@@ -128,12 +134,27 @@ export class TriggeredGrouping implements WindowedGrouping {
     else return merging.then(() => this.#endAdd());
   }
 
-  advance(time: TaskTime): void {
-    this.#begin(time);
-    const { inputWatermark, processingTimeMs } = time;
-    for (const group of this.#store.takeByEventTime(inputWatermark)) this.#wake(group);
-    for (const group of this.#store.takeByProcessingTime(processingTimeMs)) this.#wake(group);
-    this.#end();
+  advance(time: TaskTime): boolean {
+    if (this.#due === undefined) {
+      this.#begin(time);
+      this.#due = this.#takeDue(time);
+    }
+    for (let count = 0; count < MAX_WOKEN && this.#encoder.byteLength < this.#chunkBytes; count++) {
+      const { value: group, done } = this.#due.next();
+      if (done === true) {
+        this.#due = undefined;
+        this.#end();
+        return false;
+      }
+      this.#wake(group);
+    }
+    return true;
+  }
+
+  *#takeDue({ inputWatermark, processingTimeMs }: TaskTime): Generator<WindowGroup, undefined> {
+    yield* this.#store.takeByEventTime(inputWatermark);
+    yield* this.#store.takeByProcessingTime(processingTimeMs);
+    return undefined;
   }
 
   takeOutput(): Chunk[] {

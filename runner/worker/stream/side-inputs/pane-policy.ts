@@ -3,8 +3,8 @@
  *
  * - Not updating, DISCARDING (or never fired): panes are parts; the content is all of them.
  * - Not updating, ACCUMULATING: a pane holds what its predecessors held. Early panes are dropped when the watermark
- *   passes the window, since the on-time pane repeats them; a newer pane of the same key of a KV, or of the only
- *   element that a window has, takes the place of the older one.
+ *   passes the window, since the on-time pane repeats them (not the last one of a trigger that has finished); a newer
+ *   pane of the same key of a KV, or of the only element that a window has, takes the place of the older one.
  * - Updating, DISCARDING: the pane that came last is the content. Elements of one pane have the same pane index;
  *   where no trigger has fired, the same timestamp (one tick of a periodic source).
  * - Updating, ACCUMULATING: as before by pane index, for each key of a KV on its own; unfired elements add up.
@@ -57,7 +57,7 @@ export function panePolicy(windowing: WindowingSpec, updating: boolean, isKeyVal
               replacement: isKeyValue ? "newer-or-add" : "single",
               perKey: isKeyValue,
               rank: pane.index,
-              early: dropsEarly && pane.timing === "EARLY",
+              early: dropsEarly && pane.timing === "EARLY" && !pane.isLast,
             },
     };
   if (!accumulates)

@@ -3,7 +3,10 @@
  *
  * Row: flags (bit 0: early), rank (float64), window and unit, each with its length (uint32), number of values (uint32),
  * values. A unit is the part of a window that a pane replaces: a key of a KV, or "" for all of it.
+ *
+ * Invariant: values are in the rows only, which have a memory budget, and are read from there.
  */
+import { present } from "../../../base/assert.ts";
 import type { CoderTable } from "../../../graph/execution-graph.ts";
 import type { Chunk } from "../../../base/chunk.ts";
 import { compileSkip, componentOf, type Skip } from "../../../coders/element-boundary.ts";
@@ -18,8 +21,8 @@ export interface Segment {
   readonly rank: number;
   readonly early: boolean;
   readonly count: number;
-  /** Whole encoded values. */
-  readonly values: Uint8Array;
+  /** Of its values. */
+  readonly byteLength: number;
 }
 
 export interface WindowContent {
@@ -35,6 +38,8 @@ export function segmentsOf(content: WindowContent): Segment[] {
 
 /** Segments below are joined with what follows, so that a trickle of elements does not become a row each. */
 const SMALL_SEGMENT_BYTES = 4 * 1024;
+/** A row is read as a whole for one key's values. A larger value is a row of its own. */
+const MAX_SEGMENT_BYTES = 64 * 1024;
 
 interface Group {
   readonly window: string;
@@ -94,6 +99,12 @@ export class SideInputContent {
       if (segments === undefined) units.set(unit, [{ rowKey, ...segment }]);
       else segments.push({ rowKey, ...segment });
     }
+  }
+
+  /** Whole encoded values of a segment that there is. */
+  valuesOf({ rowKey }: Segment): Uint8Array {
+    const row = present(this.#table.get(rowKey), "a row of a side input");
+    return row.subarray(valuesStartOf(row));
   }
 
   window(window: string): WindowContent | undefined {
@@ -156,7 +167,7 @@ export class SideInputContent {
         if (segments.length === 1 && segments[0]?.count === 1)
           this.#remove(window, content, unit, (segment) => segment.rank < rank);
     }
-    this.#append(window, content, unit, rule, values);
+    for (const part of partsOf(values, MAX_SEGMENT_BYTES)) this.#append(window, content, unit, rule, part);
   }
 
   #append(window: string, content: WindowContent, unit: string, rule: PaneRule, values: readonly Uint8Array[]): void {
@@ -166,15 +177,12 @@ export class SideInputContent {
     const last = segments.at(-1);
     const { rank, early } = rule;
     const isJoined =
-      last !== undefined && last.rank === rank && last.early === early && last.values.length < SMALL_SEGMENT_BYTES;
+      last !== undefined && last.rank === rank && last.early === early && last.byteLength < SMALL_SEGMENT_BYTES;
     const count = values.length + (isJoined ? last.count : 0);
     const rowKey = isJoined ? last.rowKey : `${this.#rowPrefix}${this.#nextRow++}`;
-    const { row, valuesStart } = encodeRow(
-      window,
-      { unit, rank, early, count },
-      isJoined ? [last.values, ...values] : values,
-    );
-    const segment: Segment = { rowKey, rank, early, count, values: row.subarray(valuesStart) };
+    const all = isJoined ? [this.valuesOf(last), ...values] : values;
+    const { row, valuesStart } = encodeRow(window, { unit, rank, early, count }, all);
+    const segment: Segment = { rowKey, rank, early, count, byteLength: row.length - valuesStart };
     this.#table.put(rowKey, row);
     if (isJoined) segments[segments.length - 1] = segment;
     else segments.push(segment);
@@ -217,6 +225,22 @@ export class SideInputContent {
   }
 }
 
+/** In their order; a part has at most so many bytes, or one value. */
+function* partsOf(values: readonly Uint8Array[], maxBytes: number): Iterable<readonly Uint8Array[]> {
+  let part: Uint8Array[] = [];
+  let bytes = 0;
+  for (const value of values) {
+    if (part.length > 0 && bytes + value.length > maxBytes) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    part.push(value);
+    bytes += value.length;
+  }
+  if (part.length > 0) yield part;
+}
+
 const FIXED_BYTES = 1 + 8 + 4 + 4 + 4;
 
 function encodeRow(
@@ -241,6 +265,11 @@ function encodeRow(
   return { row, valuesStart };
 }
 
+function valuesStartOf(row: Uint8Array): number {
+  const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
+  return FIXED_BYTES + view.getUint32(9) + view.getUint32(13);
+}
+
 function decodeRow(bytes: Uint8Array): Omit<Segment, "rowKey"> & { readonly window: string; readonly unit: string } {
   const row = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const unitStart = FIXED_BYTES + row.readUInt32BE(9);
@@ -251,6 +280,6 @@ function decodeRow(bytes: Uint8Array): Omit<Segment, "rowKey"> & { readonly wind
     rank: row.readDoubleBE(1),
     early: (row.readUInt8(0) & 1) !== 0,
     count: row.readUInt32BE(17),
-    values: bytes.subarray(valuesStart),
+    byteLength: bytes.length - valuesStart,
   };
 }

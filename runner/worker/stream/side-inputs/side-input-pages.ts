@@ -4,29 +4,34 @@
  * Continuation token: the content's version and a position, so that a page of other content is never handed out as the
  * next one of this. Source: the side input state keys of beam_fn_api.proto.
  */
+import { present } from "../../../base/assert.ts";
 import { WeirError } from "../../../base/errors.ts";
 import type { Skip } from "../../../coders/element-boundary.ts";
 import type { SideInputKind, SideInputPage } from "../../../state/side-input/materialised-side-input.ts";
-import { segmentsOf, type WindowContent } from "./side-input-content.ts";
+import { type Segment, segmentsOf, type WindowContent } from "./side-input-content.ts";
 
 const NO_BYTES = new Uint8Array(0);
 const EMPTY: SideInputPage = { data: NO_BYTES, continuationToken: NO_BYTES };
 const TOKEN_BYTES = 16;
 
+/** Where a key's values lie: of each its segment in the index, its start and its end. */
 interface KeyValues {
-  readonly key: Uint8Array;
-  readonly values: Uint8Array[];
+  readonly places: number[];
   valueBytes: number;
 }
 
-/** A content's values by key, made when it is first asked for a key. */
+const PLACE_NUMBERS = 3;
+
+/** Where a content's values are by key, made when it is first asked for a key: keys are in memory, values are not. */
 interface KeyIndex {
   readonly version: number;
-  readonly entries: KeyValues[];
+  readonly segments: readonly Segment[];
+  readonly keys: readonly string[];
   readonly byKey: ReadonlyMap<string, KeyValues>;
 }
 
 export class SideInputPages {
+  readonly #valuesOf: (segment: Segment) => Uint8Array;
   readonly #valueSkip: Skip;
   readonly #keySkip: Skip | undefined;
   readonly #entryBytes: number;
@@ -36,7 +41,13 @@ export class SideInputPages {
    * @param keySkip of a multimap
    * @param entryBytes of one key's values at most, read in bulk
    */
-  constructor(valueSkip: Skip, keySkip: Skip | undefined, entryBytes: number) {
+  constructor(
+    valuesOf: (segment: Segment) => Uint8Array,
+    valueSkip: Skip,
+    keySkip: Skip | undefined,
+    entryBytes: number,
+  ) {
+    this.#valuesOf = valuesOf;
     this.#valueSkip = valueSkip;
     this.#keySkip = keySkip;
     this.#entryBytes = entryBytes;
@@ -56,20 +67,42 @@ export class SideInputPages {
       return EMPTY;
     }
     const start = token.length === 0 ? 0 : positionOf(token, content.version);
+    if (kind === "iterable") return this.#iterable(content, start, pageBytes);
+    const index = this.#indexOf(content);
     switch (kind) {
-      case "iterable":
-        return this.#iterable(content, start, pageBytes);
       case "multimap": {
-        const values = this.#indexOf(content).byKey.get(Buffer.from(key).toString("latin1"))?.values ?? [];
-        return pageOf(content, values, start, pageBytes, (value) => value);
+        const values = index.byKey.get(Buffer.from(key).toString("latin1"));
+        if (values === undefined) return EMPTY;
+        const count = values.places.length / PLACE_NUMBERS;
+        return pageOf(content, count, start, pageBytes, (at) => this.#valueAt(index, values, at));
       }
       case "multimap_keys":
-        return pageOf(content, this.#indexOf(content).entries, start, pageBytes, (entry) => entry.key);
+        return pageOf(content, index.keys.length, start, pageBytes, (at) => Buffer.from(keyAt(index, at), "latin1"));
       case "multimap_keys_values":
-        return pageOf(content, this.#indexOf(content).entries, start, pageBytes, (entry) =>
-          encodeEntry(entry, this.#entryBytes),
-        );
+        return pageOf(content, index.keys.length, start, pageBytes, (at) => this.#entryAt(index, keyAt(index, at)));
     }
+  }
+
+  #valueAt({ segments }: KeyIndex, { places }: KeyValues, at: number): Uint8Array {
+    const [segment = 0, start, end] = places.slice(at * PLACE_NUMBERS, (at + 1) * PLACE_NUMBERS);
+    return this.#valuesOf(present(segments[segment], "a segment of the index")).subarray(start, end);
+  }
+
+  /** KV<K, Iterable<V>>: the key, the number of values in four bytes, the values. */
+  #entryAt(index: KeyIndex, key: string): Uint8Array {
+    const values = present(index.byKey.get(key), "a key of the index");
+    if (values.valueBytes > this.#entryBytes)
+      throw new WeirError({
+        code: "RESOURCE_EXHAUSTED",
+        domain: "user",
+        message: `A key of a side input has ${values.valueBytes} bytes of values: too many to read it in bulk.`,
+        hint: "The SDK looks its keys up one at a time instead.",
+      });
+    const valueCount = values.places.length / PLACE_NUMBERS;
+    const count = Buffer.alloc(4);
+    count.writeInt32BE(valueCount);
+    const all = Array.from({ length: valueCount }, (_, at) => this.#valueAt(index, values, at));
+    return Buffer.concat([Buffer.from(key, "latin1"), count, ...all]);
   }
 
   /** Positions count bytes over all segments. */
@@ -77,10 +110,11 @@ export class SideInputPages {
     const parts: Uint8Array[] = [];
     let left = pageBytes;
     let segmentStart = 0;
-    for (const { values } of segmentsOf(content)) {
+    for (const segment of segmentsOf(content)) {
       const from = Math.max(0, start - segmentStart);
-      segmentStart += values.length;
-      if (from >= values.length) continue;
+      segmentStart += segment.byteLength;
+      if (from >= segment.byteLength) continue;
+      const values = this.#valuesOf(segment);
       let end = from;
       if (values.length - from <= left) end = values.length;
       else
@@ -101,59 +135,50 @@ export class SideInputPages {
     const known = this.#indexes.get(content);
     if (known?.version === content.version) return known;
     const byKey = new Map<string, KeyValues>();
+    const segments = segmentsOf(content);
     const keySkip = this.#keySkip as Skip;
-    for (const { values } of segmentsOf(content)) {
+    for (const [number, segment] of segments.entries()) {
+      const values = this.#valuesOf(segment);
       const text = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
       for (let at = 0; at < values.length;) {
         const keyEnd = keySkip(values, at);
         const end = this.#valueSkip(values, at);
         const name = text.toString("latin1", at, keyEnd);
         let entry = byKey.get(name);
-        if (entry === undefined)
-          byKey.set(name, (entry = { key: values.subarray(at, keyEnd), values: [], valueBytes: 0 }));
-        entry.values.push(values.subarray(keyEnd, end));
+        if (entry === undefined) byKey.set(name, (entry = { places: [], valueBytes: 0 }));
+        entry.places.push(number, keyEnd, end);
         entry.valueBytes += end - keyEnd;
         at = end;
       }
     }
-    const index: KeyIndex = { version: content.version, entries: [...byKey.values()], byKey };
+    const index: KeyIndex = { version: content.version, segments, keys: [...byKey.keys()], byKey };
     this.#indexes.set(content, index);
     return index;
   }
 }
 
+function keyAt({ keys }: KeyIndex, at: number): string {
+  return present(keys[at], "a key of the index");
+}
+
 /** As many items as fit, at least one. */
-function pageOf<Item>(
+function pageOf(
   content: WindowContent,
-  items: readonly Item[],
+  count: number,
   start: number,
   pageBytes: number,
-  encode: (item: Item) => Uint8Array,
+  encoded: (index: number) => Uint8Array,
 ): SideInputPage {
   const parts: Uint8Array[] = [];
   let bytes = 0;
-  for (let at = start; at < items.length; at++) {
-    const part = encode(items[at] as Item);
+  for (let at = start; at < count; at++) {
+    const part = encoded(at);
     if (at > start && bytes + part.length > pageBytes)
       return { data: joined(parts), continuationToken: tokenOf(content.version, at) };
     parts.push(part);
     bytes += part.length;
   }
   return { data: joined(parts), continuationToken: NO_BYTES };
-}
-
-/** KV<K, Iterable<V>>: the key, the number of values in four bytes, the values. */
-function encodeEntry(entry: KeyValues, entryBytes: number): Uint8Array {
-  if (entry.valueBytes > entryBytes)
-    throw new WeirError({
-      code: "RESOURCE_EXHAUSTED",
-      domain: "user",
-      message: `A key of a side input has ${entry.valueBytes} bytes of values: too many to read it in bulk.`,
-      hint: "The SDK looks its keys up one at a time instead.",
-    });
-  const count = Buffer.alloc(4);
-  count.writeInt32BE(entry.values.length);
-  return Buffer.concat([entry.key, count, ...entry.values]);
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

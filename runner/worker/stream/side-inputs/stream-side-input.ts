@@ -56,7 +56,12 @@ export class StreamSideInput {
     if (isMultimap && this.#content.keySkip === undefined)
       throw new Error(`Side input "${spec.localName}" of ${spec.transformId} is a multimap of what are no pairs.`);
     const keySkip = isMultimap ? this.#content.keySkip : undefined;
-    this.#pages = new SideInputPages(this.#content.valueSkip, keySkip, mapEntryBytes);
+    this.#pages = new SideInputPages(
+      (segment) => this.#content.valuesOf(segment),
+      this.#content.valueSkip,
+      keySkip,
+      mapEntryBytes,
+    );
   }
 
   /** Every element of the main input can read it. */

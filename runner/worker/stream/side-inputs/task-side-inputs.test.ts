@@ -92,6 +92,21 @@ test("accumulated early panes are dropped for those that are on time, of every k
   t.deepEqual(read(openSideInputs(shape, rows), windows[0]), ["a123", "b1", "c1"]);
 });
 
+test("an early pane stays when nothing comes after it: the trigger is finished, or an empty one is not emitted", (t) => {
+  const windows = [interval(0, 5)];
+  const pane = { timing: "EARLY", index: 0, nonSpeculativeIndex: -1 } as const;
+  const accumulating = { ...fixed(5), accumulationMode: "ACCUMULATING" } as const;
+  for (const { side, isLast } of [
+    { side: accumulating, isLast: true },
+    { side: { ...accumulating, onTimeBehavior: "FIRE_IF_NONEMPTY" } as const, isLast: false },
+  ]) {
+    const sideInputs = openSideInputs({ main: fixed(5), side }, table());
+    sideInputs.add("d1", chunkOf({ value: "a1", windows, pane: { ...pane, isLast } }));
+    sideInputs.advance("d1", at(5));
+    t.deepEqual(read(sideInputs, windows[0]), ["a1"]);
+  }
+});
+
 test("an updating side input can be read from its first pane on, and the newest pane is what it holds", (t) => {
   const sideInputs = openSideInputs({ updating: true }, table());
   const main = chunkOf({ value: "main" });
@@ -168,6 +183,22 @@ test("what arrives during a bundle is seen after it, and a restored task has all
   const restored = openSideInputs({ main: fixed(5), side: fixed(5) }, rows);
   t.deepEqual(read(restored, window), ["a", "b"]);
   t.is(restored.divide(main).ready, main);
+});
+
+test("as much as may be held beside the rows while a bundle is open is told, and is none when it ends", (t) => {
+  const chunk = chunkOf({ value: "aaaaaa" });
+  const sideInputs = openSideInputs({}, table(), { maxArrivedBytes: 2 * chunk.data.length });
+  for (let count = 0; count < 5; count++) sideInputs.add("d1", chunk);
+  t.false(sideInputs.isFull, "rows are no concern of it");
+  const thaw = sideInputs.freeze();
+  sideInputs.add("d1", chunk);
+  t.false(sideInputs.isFull);
+  sideInputs.add("d1", chunk);
+  t.true(sideInputs.isFull);
+  thaw();
+  t.false(sideInputs.isFull);
+  sideInputs.advance("d1", MAX_TIMESTAMP);
+  t.is(read(sideInputs).length, 7);
 });
 
 test("the cache token changes only when what was read changes", (t) => {

@@ -13,7 +13,7 @@ import type { SideInputKind } from "../../../state/side-input/materialised-side-
 import { NO_KEY_GROUP, type StateTable } from "../../../state/state-rows.ts";
 import { MIN_TIMESTAMP, readTimestamp, type Timestamp, writeTimestamp } from "../../../time/timestamp.ts";
 import type { StateReply } from "../../task/harness-connection.ts";
-import type { StreamSideInputs } from "../stream-ports.ts";
+import type { SideInputArrival, StreamSideInputs } from "../stream-ports.ts";
 import { type DividedChunk, divideByWindow } from "./divide-by-window.ts";
 import { StreamSideInput } from "./stream-side-input.ts";
 import type { MapWindows } from "./window-mapping.ts";
@@ -24,6 +24,8 @@ export interface TaskSideInputsInit {
   readonly stage: ExecutableStageSpec;
   readonly graph: ExecutionGraph;
   readonly pageBytes: number;
+  /** Of what arrives while a bundle is open; default: no limit. */
+  readonly maxArrivedBytes?: number;
   /** One key of a map with its values, read in bulk. */
   readonly mapEntryBytes: number;
   /** Unique over the job's tasks and execution attempts: another instance's tokens must not be taken for this one's. */
@@ -40,6 +42,7 @@ const NO_KEY = new Uint8Array(0);
 export class TaskSideInputs implements StreamSideInputs {
   readonly #table: StateTable;
   readonly #pageBytes: number;
+  readonly #maxArrivedBytes: number;
   readonly #tokenPrefix: string;
   readonly #layout: WindowedValueLayout;
   readonly #sideInputs: readonly StreamSideInput[];
@@ -47,13 +50,17 @@ export class TaskSideInputs implements StreamSideInputs {
   readonly #byDataset = new Map<string, StreamSideInput[]>();
   readonly #watermarks = new Map<string, Timestamp>();
   #openBundles = 0;
-  /** What arrived while a bundle was open. */
-  #arrived: (() => void)[] = [];
+  /** While a bundle was open. */
+  #arrived: SideInputArrival[] = [];
+  #arrivedBytes = 0;
+  /** To be done when no bundle is open. */
+  #expiredUpTo: Timestamp | undefined;
 
   constructor(init: TaskSideInputsInit) {
     const { table, stage, graph, pageBytes, mapEntryBytes, cacheTokenPrefix, mapWindows, onMapped } = init;
     this.#table = table;
     this.#pageBytes = pageBytes;
+    this.#maxArrivedBytes = init.maxArrivedBytes ?? Infinity;
     this.#tokenPrefix = cacheTokenPrefix;
     this.#layout = new WindowedValueLayout(graph.coders, stage.inputCoderId);
     for (const [rowKey, row] of table.entries())
@@ -94,31 +101,47 @@ export class TaskSideInputs implements StreamSideInputs {
       if (this.#openBundles > 0) return;
       const arrived = this.#arrived;
       this.#arrived = [];
-      for (const apply of arrived) apply();
+      this.#arrivedBytes = 0;
+      for (const arrival of arrived) this.#apply(arrival);
+      if (this.#expiredUpTo !== undefined) this.expire(this.#expiredUpTo);
     };
   }
 
+  get arrived(): readonly SideInputArrival[] {
+    return this.#arrived;
+  }
+
+  get isFull(): boolean {
+    return this.#arrivedBytes >= this.#maxArrivedBytes;
+  }
+
   add(datasetId: string, chunk: Chunk): void {
-    this.#whenThawed(() => {
-      for (const sideInput of this.#byDataset.get(datasetId) ?? []) sideInput.add(chunk);
-    });
+    this.#arrive({ datasetId, entry: { kind: "data", chunk } });
   }
 
-  advance(datasetId: string, watermark: Timestamp): void {
-    this.#whenThawed(() => {
-      if (watermark <= (this.#watermarks.get(datasetId) ?? MIN_TIMESTAMP)) return;
-      this.#watermarks.set(datasetId, watermark);
+  advance(datasetId: string, timestamp: Timestamp): void {
+    this.#arrive({ datasetId, entry: { kind: "watermark", timestamp } });
+  }
+
+  #arrive(arrival: SideInputArrival): void {
+    if (this.#openBundles === 0) {
+      this.#apply(arrival);
+      return;
+    }
+    this.#arrived.push(arrival);
+    if (arrival.entry.kind === "data") this.#arrivedBytes += arrival.entry.chunk.data.length;
+  }
+
+  #apply({ datasetId, entry }: SideInputArrival): void {
+    const readers = this.#byDataset.get(datasetId) ?? [];
+    if (entry.kind === "data") for (const sideInput of readers) sideInput.add(entry.chunk);
+    else if (entry.timestamp > (this.#watermarks.get(datasetId) ?? MIN_TIMESTAMP)) {
+      this.#watermarks.set(datasetId, entry.timestamp);
       const row = new Uint8Array(8);
-      writeTimestamp(row, 0, watermark);
+      writeTimestamp(row, 0, entry.timestamp);
       this.#table.put(WATERMARK_ROWS + datasetId, row);
-      for (const sideInput of this.#byDataset.get(datasetId) ?? [])
-        sideInput.advance(this.#watermarkOf(sideInput.spec.datasets));
-    });
-  }
-
-  #whenThawed(apply: () => void): void {
-    if (this.#openBundles > 0) this.#arrived.push(apply);
-    else apply();
+      for (const sideInput of readers) sideInput.advance(this.#watermarkOf(sideInput.spec.datasets));
+    }
   }
 
   #watermarkOf(datasets: readonly string[]): Timestamp {
@@ -193,8 +216,7 @@ export class TaskSideInputs implements StreamSideInputs {
 
   /** @param mainInputWatermark not past main input that waits, nor past residuals: their windows would be gone. */
   expire(mainInputWatermark: Timestamp): void {
-    this.#whenThawed(() => {
-      for (const sideInput of this.#sideInputs) sideInput.expire(mainInputWatermark);
-    });
+    this.#expiredUpTo = this.#openBundles > 0 ? mainInputWatermark : undefined;
+    if (this.#openBundles === 0) for (const sideInput of this.#sideInputs) sideInput.expire(mainInputWatermark);
   }
 }

@@ -196,6 +196,17 @@ test("each key and window of main input is told of the window's expiration once,
   t.is(timers.hold, 19 as Timestamp);
 });
 
+test("a timer of processing time keeps the job's time that it was set for, of event time what the SDK says", (t) => {
+  let offset = 1000;
+  const table = newTable();
+  const timers = open(FAMILIES, table, { processingTimeOf: (setForMs) => setForMs - offset });
+  commitSet(timers, timer("processing", 1005, { hold: 3 }), timer("a", 1005, { hold: 3 }));
+  offset = 0;
+  t.is(timers.nextProcessingTimeMs, 5);
+  t.is(open(FAMILIES, table).nextProcessingTimeMs, 5, "restored");
+  t.deepEqual(fireAll(timers, 4, 5), [[timer("processing", 5, { hold: 3 })]]);
+});
+
 test("timers of processing time are dropped with their window, those of event time are not", (t) => {
   const timers = open();
   commitSet(timers, timer("processing", 1000, { hold: 3 }), timer("processing", 1000, { hold: 4, window: 100 }));

@@ -14,7 +14,13 @@ import type { Chunk } from "../../../base/chunk.ts";
 import { WeirError } from "../../../base/errors.ts";
 import type { ExecutableStageSpec, ExecutionGraph } from "../../../graph/execution-graph.ts";
 import { keyGroupOfRow, type StateTable } from "../../../state/state-rows.ts";
-import { MAX_TIMESTAMP, MIN_TIMESTAMP, type Timestamp } from "../../../time/timestamp.ts";
+import {
+  MAX_TIMESTAMP,
+  MIN_TIMESTAMP,
+  readTimestamp,
+  type Timestamp,
+  writeTimestamp,
+} from "../../../time/timestamp.ts";
 import type { FiringTimers, TaskTime, TimerBatch, Timers, TimersBundle } from "../stream-ports.ts";
 import { WindowExpiry } from "../user-state-expiry.ts";
 import type { TimerHold } from "../watermark-hold.ts";
@@ -29,10 +35,13 @@ export interface KeyedTimersInit {
   readonly stage: Pick<ExecutableStageSpec, "timers" | "transforms" | "inputCoderId">;
   readonly graph: Pick<ExecutionGraph, "coders" | "windowings">;
   readonly maxParallelism: number;
+  /** The job's time for the one that a timer of processing time is set for; the same by default. */
+  readonly processingTimeOf?: (setForMs: number) => number;
 }
 
 export class KeyedTimers implements Timers {
   readonly #table: StateTable;
+  readonly #processingTimeOf: ((setForMs: number) => number) | undefined;
   /** By transform and family, as row keys spell them. */
   readonly #families: ReadonlyMap<string, TimerFamily>;
   readonly #byTransform = new Map<string, Map<string, TimerFamily>>();
@@ -48,8 +57,9 @@ export class KeyedTimers implements Timers {
   #expiredUpTo: Timestamp = MIN_TIMESTAMP;
 
   /** @throws WeirError for coders that the runner cannot walk and for rows that are not this stage's. */
-  constructor({ table, stage, graph, maxParallelism }: KeyedTimersInit) {
+  constructor({ table, stage, graph, maxParallelism, processingTimeOf }: KeyedTimersInit) {
     this.#table = table;
+    this.#processingTimeOf = processingTimeOf;
     const nameOf = new Map(stage.transforms.map(({ id, uniqueName }) => [id, uniqueName]));
     const families = stage.timers
       .map((spec) => new TimerFamily(spec, nameOf.get(spec.transformId) ?? spec.transformId, graph, maxParallelism))
@@ -113,7 +123,9 @@ export class KeyedTimers implements Timers {
     return {
       accept: (transformId, timerFamilyId, timers) => {
         assert(isOpen, "a bundle that has ended sets no timers");
-        this.#familyOf(transformId, timerFamilyId).decode(timers, (change) => changes.set(change.rowKey, change));
+        this.#familyOf(transformId, timerFamilyId).decode(timers, (change) =>
+          changes.set(change.rowKey, this.#inJobTime(change)),
+        );
       },
       commit: () => {
         end();
@@ -171,6 +183,18 @@ export class KeyedTimers implements Timers {
         const timer = this.#timers.get(rowKey);
         if (timer !== undefined) this.#drop(timer);
       }
+  }
+
+  /** With the job's time in its row: it is asked for once, as it may depend on when that is. */
+  #inJobTime(change: TimerChange): TimerChange {
+    const { family, value } = change;
+    if (family.isEventTime || value === undefined || this.#processingTimeOf === undefined) return change;
+    const setFor = readTimestamp(value, 0);
+    const due = this.#processingTimeOf(setFor) as Timestamp;
+    if (due === setFor) return change;
+    const moved = value.slice();
+    writeTimestamp(moved, 0, due);
+    return { ...change, value: moved };
   }
 
   #apply(change: TimerChange): void {

@@ -6,7 +6,7 @@ import type { CoderSpec, TimerSpec, WindowingSpec } from "../../../graph/executi
 import { MemoryRows, type StateTable } from "../../../state/state-rows.ts";
 import { readTimestamp, type Timestamp, writeTimestamp } from "../../../time/timestamp.ts";
 import type { FiringTimers, TimersBundle } from "../stream-ports.ts";
-import { KeyedTimers } from "./keyed-timers.ts";
+import { KeyedTimers, type KeyedTimersInit } from "./keyed-timers.ts";
 
 export const TRANSFORM = "ref_ParDo_7";
 export const LATENESS_MS = 50;
@@ -63,8 +63,13 @@ export function newTable(): StateTable {
   return new MemoryRows().table("timers");
 }
 
-export function open(timers: readonly TimerSpec[] = FAMILIES, table: StateTable = newTable()): KeyedTimers {
+export function open(
+  timers: readonly TimerSpec[] = FAMILIES,
+  table: StateTable = newTable(),
+  more: Pick<KeyedTimersInit, "processingTimeOf"> = {},
+): KeyedTimers {
   return new KeyedTimers({
+    ...more,
     table,
     stage: {
       timers,

@@ -1,0 +1,36 @@
+/**
+ * How many elements, or timers, the next bundle of a stage with user state takes, by what former ones have written:
+ * a bundle's writes are held back until it commits, in one step that must be short, and SDKs send them at its end, when
+ * a split would come too late.
+ *
+ * It begins small and grows as long as bundles stay within the budget. A bundle that goes past it all the same has the
+ * rest of its writes on disk (user-state-overlay.ts).
+ */
+
+/** Of the first bundle. */
+const FIRST_COUNT = 100;
+/** From a bundle that was full to the next. */
+const GROWTH = 8;
+
+export class BundleSizing {
+  readonly #budgetBytes: number;
+  #maxCount = FIRST_COUNT;
+
+  /** @param budgetBytes of state that a bundle should write at most */
+  constructor(budgetBytes: number) {
+    this.#budgetBytes = budgetBytes;
+  }
+
+  /** At most `count`, at least 1. */
+  limit(count: number): number {
+    return Math.min(count, this.#maxCount);
+  }
+
+  /** A bundle of so many elements or timers has committed. */
+  committed(count: number, writtenBytes: number): void {
+    const fitting = writtenBytes === 0 ? Infinity : Math.floor((this.#budgetBytes * count) / writtenBytes);
+    // What a small bundle has written tells little of a large one.
+    const known = count < this.#maxCount ? this.#maxCount : count * GROWTH;
+    this.#maxCount = Math.max(1, Math.min(known, fitting));
+  }
+}

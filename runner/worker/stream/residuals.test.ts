@@ -1,0 +1,47 @@
+import test from "ava";
+import { MemoryRows } from "../../state/state-rows.ts";
+import type { Timestamp } from "../../time/timestamp.ts";
+import { type NewResidual, Residuals } from "./residuals.ts";
+
+const residual = (byte: number, hold = 10): NewResidual => ({
+  element: Uint8Array.of(byte),
+  dueMs: 0,
+  hold: hold as Timestamp,
+  truncated: false,
+});
+
+/** What a task that is restored from the rows would run. */
+function stored(rows: MemoryRows): number[] {
+  const elements = new Residuals(rows.table("residuals"), "restored").takeDue(1, 100)?.elements ?? [];
+  return elements.map((element) => element[0] ?? -1).sort((left, right) => left - right);
+}
+
+test("a residual that is run is stored until the bundle has committed", (t) => {
+  const rows = new MemoryRows();
+  const residuals = new Residuals(rows.table("residuals"), "0.1");
+  residuals.add(residual(1));
+  residuals.add(residual(2));
+  const taken = residuals.takeDue(0, 1);
+  t.deepEqual(stored(rows), [1, 2]);
+  t.is(residuals.count, 2);
+  taken?.commit();
+  t.deepEqual(stored(rows), [2]);
+  t.is(residuals.takeDue(0, 1)?.elements[0]?.[0], 2);
+});
+
+test("what a bundle keeps after a split takes the place of what it had taken, so that nothing is stored twice", (t) => {
+  const rows = new MemoryRows();
+  const residuals = new Residuals(rows.table("residuals"), "0.1");
+  residuals.add(residual(1, 5));
+  const taken = residuals.takeDue(0, 1);
+  residuals.add(residual(12));
+  const kept = residuals.keep(taken, [residual(11, 7), residual(3, 9)]);
+  t.deepEqual(stored(rows), [3, 11, 12]);
+  t.is(residuals.hold, 7 as Timestamp);
+  // It is not run a second time meanwhile.
+  t.deepEqual(residuals.takeDue(0, 10)?.elements.length, 1);
+  const less = residuals.keep(kept, [residual(11, 8)]);
+  t.deepEqual(stored(rows), [11, 12]);
+  less.commit();
+  t.deepEqual(stored(rows), [12]);
+});
