@@ -46,8 +46,8 @@ def id_of(manifest_path):
 
 
 def workers_of(server_pid):
-  """Oldest first."""
-  found = subprocess.run(['pgrep', '-P', str(server_pid)], stdout=subprocess.PIPE, text=True, check=True).stdout
+  """Oldest first; none while the job server has yet to start those that take the place of killed ones."""
+  found = subprocess.run(['pgrep', '-P', str(server_pid)], stdout=subprocess.PIPE, text=True, check=False).stdout
   return [int(pid) for pid in found.split()]
 
 
