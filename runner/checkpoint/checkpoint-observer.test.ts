@@ -15,9 +15,12 @@ const QUIET: TaskReport = {
 const CIRCUMSTANCES = { intervalMs: 10_000, durationMs: 100, storageDirectory: undefined, hasRemoteWorkers: false };
 
 function checkpoint(observer: CheckpointObserver, ...reports: Partial<TaskReport>[]) {
-  observer.begin();
-  for (const report of reports) observer.acknowledged({ ...QUIET, ...report });
-  return observer.complete(CIRCUMSTANCES);
+  observer.begin(1);
+  observer.begin(2);
+  for (const report of reports) observer.acknowledged(1, { ...QUIET, ...report });
+  observer.acknowledged(2, { ...QUIET, commitWaitMs: 60_000, waitedFor: "what was before another checkpoint" });
+  observer.gaveUp(2);
+  return observer.complete(1, CIRCUMSTANCES);
 }
 
 test("a record says what was waited for longest, and how much was overtaken", (t) => {

@@ -31,7 +31,8 @@ export interface TaskReport {
 type Circumstances = SettingsFacts & Pick<CheckpointFacts, "durationMs">;
 
 export class CheckpointObserver {
-  #reports: TaskReport[] = [];
+  /** Of checkpoints that run. */
+  readonly #reports = new Map<number, TaskReport[]>();
   /** Files of the last complete checkpoint: what it has too was not written by the next one. */
   #known: ReadonlySet<string> = new Set();
   #fullInARow = 0;
@@ -44,18 +45,26 @@ export class CheckpointObserver {
     return this.#newsOf(settingsWarnings(settings));
   }
 
-  /** A checkpoint begins; what was reported of one that was given up counts for nothing. */
-  begin(): void {
-    this.#reports = [];
+  begin(checkpointId: number): void {
+    this.#reports.set(checkpointId, []);
   }
 
-  acknowledged(report: TaskReport): void {
-    this.#reports.push(report);
+  acknowledged(checkpointId: number, report: TaskReport): void {
+    this.#reports.get(checkpointId)?.push(report);
+  }
+
+  /** What was reported of it counts for nothing. */
+  gaveUp(checkpointId: number): void {
+    this.#reports.delete(checkpointId);
   }
 
   /** All tasks have acknowledged. @returns its record, and the warnings that no earlier one had */
-  complete(circumstances: Circumstances): { readonly record: CheckpointRecord; readonly news: readonly string[] } {
-    const reports = this.#reports;
+  complete(
+    checkpointId: number,
+    circumstances: Circumstances,
+  ): { readonly record: CheckpointRecord; readonly news: readonly string[] } {
+    const reports = this.#reports.get(checkpointId) ?? [];
+    this.#reports.delete(checkpointId);
     const longest = (of: (report: TaskReport) => number): number => Math.max(0, ...reports.map(of));
     const writes = reports.map(({ writeMs, files }) => ({
       writeMs,

@@ -53,6 +53,16 @@ export function manifestOf(
   };
 }
 
+/** What the task has written, and what of earlier checkpoints it needs, oldest first. */
+export function filesOfAck({ files }: CheckpointAck): SnapshotFileRef[] {
+  return files.map(({ path, byteLength, sha256, inFlight }) => ({
+    path,
+    byteLength: Number(byteLength),
+    sha256,
+    ...(inFlight ? { inFlight } : {}),
+  }));
+}
+
 /** @param files of the acknowledgment */
 export function reportOf(
   attempt: CheckpointAttempt,

@@ -161,6 +161,68 @@ test("a checkpoint that takes too long, or that a task cannot write, is given up
   t.deepEqual(execution.progress.checkpoints?.aborted, 2);
 });
 
+test("checkpoints that run at once complete in their order, and a savepoint waits for them", async (t) => {
+  const started = await start(t, { num_concurrent_checkpoints: 2, checkpoint_timeout_millis: 60_000 });
+  const { workers, worker, clock, execution, job } = started;
+  workers.tell(worker, "RUNNING");
+  for (const id of [1, 2]) {
+    await clock.advance(1_000);
+    await until(() => worker.all("triggerCheckpoint").length === id);
+  }
+  await clock.advance(5_000);
+  t.is(worker.all("triggerCheckpoint").length, 2);
+  acknowledge(started, "", worker, 1);
+  acknowledge(started, "", worker, 2);
+  await until(() => worker.all("checkpointEnd").length === 2);
+  t.deepEqual(
+    worker.all("checkpointEnd").map(({ checkpointId, complete }) => [checkpointId, complete]),
+    [
+      [1n, true],
+      [2n, true],
+    ],
+  );
+  await clock.advance(0);
+  await until(() => worker.all("triggerCheckpoint").length === 3);
+  const savepoint = execution.savepoint(join(job, "..", "savepoint"), false);
+  savepoint.catch(() => undefined);
+  await settle();
+  t.is(worker.all("triggerCheckpoint").length, 3);
+  acknowledge(started, "", worker, 3);
+  await until(() => worker.all("triggerCheckpoint").length === 4);
+  t.not(worker.all("triggerCheckpoint").at(-1)?.savepointPath, "");
+  await clock.advance(10_000);
+  t.is(worker.all("triggerCheckpoint").length, 4);
+});
+
+test("a checkpoint that all have acknowledged ends older ones that some have not, silently", async (t) => {
+  const started = await start(t, { num_concurrent_checkpoints: 3, tolerable_checkpoint_failures: 0 });
+  const { workers, worker, clock, observer, execution } = started;
+  workers.tell(worker, "RUNNING");
+  for (const id of [1, 2, 3]) {
+    await clock.advance(1_000);
+    await until(() => worker.all("triggerCheckpoint").length === id);
+  }
+  acknowledge(started, "", worker, 2);
+  await until(() => worker.all("checkpointEnd").length === 2);
+  t.deepEqual(
+    worker.all("checkpointEnd").map(({ checkpointId, complete }) => [checkpointId, complete]),
+    [
+      [1n, false],
+      [2n, true],
+    ],
+  );
+  t.deepEqual(manifests(started), ["checkpoint-2.json"]);
+  acknowledge(started, "", worker, 1);
+  acknowledge(started, "", worker, 3);
+  await until(() => worker.all("checkpointEnd").length === 3);
+  t.deepEqual(manifests(started), ["checkpoint-2.json", "checkpoint-3.json"]);
+  t.deepEqual([execution.progress.checkpoints?.completed, execution.progress.checkpoints?.aborted], [2, 1]);
+  t.deepEqual(
+    observer.texts.filter((text) => text.includes("given up")),
+    [],
+  );
+});
+
 test("barriers begin at the sources' workers only, and all workers hear the end", async (t) => {
   const started = await start(t, { parallelism: 2 }, "w0", "w1");
   const { workers, worker, clock } = started;

@@ -3,8 +3,9 @@
  * barriers, gathers the tasks' acknowledgments, writes the manifest, tells all workers how it ended, and deletes what no
  * kept checkpoint needs. RestorePoints finds the checkpoint to go back to.
  *
- * Invariants: workers hear `complete` only after the manifest is durable; a checkpoint whose manifest is durable is
- * gone back to even if its attempt ended in the moment in which it was written.
+ * Invariants: workers hear `complete` only after the manifest is durable; manifests become durable in the order of their
+ * ids; a checkpoint whose manifest is durable is gone back to even if its attempt ended in the moment in which it was
+ * written; savepoints and the last checkpoint of a job run alone.
  */
 import { isAbsolute } from "node:path";
 import type { CheckpointAck } from "../../proto/gen/worker.ts";
@@ -17,10 +18,10 @@ import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { SupersededError } from "../checkpoint/leader-claim.ts";
 import { orphanedFiles } from "../checkpoint/orphaned-files.ts";
-import { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
-import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
+import { RetainedCheckpoints, type Retirement } from "../checkpoint/retained-checkpoints.ts";
+import type { CheckpointRecord, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { TolerableFailures } from "../checkpoint/tolerable-failures.ts";
-import { type CheckpointAttempt, manifestOf, namesOf, reportOf } from "./checkpoint-attempt.ts";
+import { type CheckpointAttempt, filesOfAck, manifestOf, namesOf, reportOf } from "./checkpoint-attempt.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { CheckpointCounts, JobOutcome } from "./job-executor.ts";
 import { type RestorePoint, RestorePoints } from "./restore-points.ts";
@@ -46,8 +47,10 @@ export class CheckpointCoordinator {
   #timer = new AbortController();
   /** Of the last one after whose first checkpoint orphaned files were deleted. */
   #cleanedAttempt = 0;
-  /** The manifest that is being written, and what is deleted after it. */
+  /** The manifests that are being written, and what is deleted after them. */
   #writing: Promise<void> = Promise.resolve();
+  /** The manifest before is durable, or given up. */
+  #manifestWritten: Promise<unknown> = Promise.resolve();
   readonly #savepoints = new Savepoints();
   #final: { id: CheckpointId | undefined; readonly ended: () => void } | undefined;
   #counts: Omit<CheckpointCounts, "lastRecord"> = { completed: 0, aborted: 0, lastDurationMs: undefined };
@@ -111,7 +114,7 @@ export class CheckpointCoordinator {
   }
 
   /**
-   * A savepoint, after the checkpoint that runs now. With `stop` the tasks stand still behind it, and it is the caller's to end
+   * A savepoint, after the checkpoints that run now. With `stop` the tasks stand still behind it, and it is the caller's to end
    * the job.
    * @throws WeirError when it cannot be taken now, or why it was given up: then the job goes on
    */
@@ -124,15 +127,13 @@ export class CheckpointCoordinator {
         retry: !this.#isRunning,
         ...(this.#isRunning ? {} : { hint: "Ask again in a moment." }),
       });
-    return this.#savepoints.take(request, () => {
-      if (this.#schedule.running === undefined) this.#triggerNext();
-    });
+    return this.#savepoints.take(request, () => this.#triggerNext());
   }
 
-  /** A checkpoint that is not due but asked for, if there is one. @returns whether there was */
+  /** The savepoint that waits, if there is one, as soon as no checkpoint runs. @returns whether there is */
   #triggerNext(): boolean {
     if (this.#savepoints.waiting === undefined || this.#final !== undefined) return false;
-    this.#trigger(true);
+    this.#trigger("savepoint");
     return true;
   }
 
@@ -140,7 +141,10 @@ export class CheckpointCoordinator {
   end(): void {
     this.#timer.abort();
     this.#savepoints.failed("the job's tasks ended before it was complete.");
-    if (this.#schedule.running !== undefined) this.#count(false);
+    for (const id of this.#schedule.running) {
+      this.#count(false);
+      this.#observed.gaveUp(id);
+    }
     this.#schedule.end();
     this.#attempt = undefined;
     this.#isRunning = false;
@@ -161,13 +165,13 @@ export class CheckpointCoordinator {
 
   /** Something waits for nothing but a checkpoint: the next one does not wait for the interval. */
   hurry(): void {
-    if (this.#schedule.running !== undefined || this.#final !== undefined || !this.#isRunning) return;
+    if (!this.#schedule.isIdle || this.#final !== undefined || !this.#isRunning) return;
     this.#schedule.hurry(this.#init.clock.nowMs());
     this.#arm();
   }
 
   #triggerFinal(): void {
-    if (this.#final !== undefined && this.#schedule.running === undefined) this.#final.id = this.#trigger();
+    if (this.#final !== undefined) this.#final.id = this.#trigger("final");
   }
 
   #arm(): void {
@@ -190,10 +194,11 @@ export class CheckpointCoordinator {
         this.#trigger();
         break;
       case "timeout": {
-        const id = this.#schedule.running;
-        const names = namesOf(this.#attempt, this.#schedule.waitingFor);
+        const [id] = this.#schedule.running;
+        if (id === undefined) break;
+        const names = namesOf(this.#attempt, this.#schedule.waitingFor(id));
         const late = names === "" ? "its manifest was not written in time" : `these tasks did not answer: ${names}`;
-        if (id !== undefined) this.#abort(id, `after ${this.#init.settings.timeoutMs / 1000} s ${late}`);
+        this.#abort(id, `after ${this.#init.settings.timeoutMs / 1000} s ${late}`);
         break;
       }
       case "nothing":
@@ -202,11 +207,12 @@ export class CheckpointCoordinator {
     }
   }
 
-  #trigger(isSavepoint = false): CheckpointId | undefined {
+  #trigger(kind: "periodic" | "savepoint" | "final" = "periodic"): CheckpointId | undefined {
     const attempt = this.#attempt;
-    const checkpointId = this.#schedule.trigger(this.#init.clock.nowMs());
+    const isSavepoint = kind === "savepoint";
+    const checkpointId = this.#schedule.trigger(this.#init.clock.nowMs(), kind !== "periodic");
     if (attempt === undefined || checkpointId === undefined) return undefined;
-    this.#observed.begin();
+    this.#observed.begin(checkpointId);
     const overtakesAfterMs = isSavepoint ? undefined : this.#init.settings.overtakesAfterMs;
     const savepoint = isSavepoint ? this.#savepoints.began(checkpointId) : NO_SAVEPOINT;
     for (const workerId of attempt.sourceWorkers)
@@ -229,38 +235,37 @@ export class CheckpointCoordinator {
     const attempt = this.#attempt;
     if (attempt === undefined || ack.executionAttempt !== attempt.executionAttempt) return;
     const key = taskKey(ack.vertexId, ack.subtaskIndex);
-    const id = this.#schedule.running;
+    const id = this.#schedule.running.find((each) => BigInt(each) === ack.checkpointId);
     if (ack.failure !== "") {
-      if (BigInt(id ?? -1) === ack.checkpointId && id !== undefined)
+      if (id !== undefined)
         this.#abort(id, `${namesOf(this.#attempt, [key])} could not write its state: ${ack.failure}`);
       return;
     }
-    const files = ack.files.map(({ path, byteLength, sha256, inFlight }): SnapshotFileRef => ({
-      path,
-      byteLength: Number(byteLength),
-      sha256,
-      ...(inFlight ? { inFlight } : {}),
-    }));
+    const files = filesOfAck(ack);
     this.#retained.written(Number(ack.checkpointId), files);
-    const result = this.#schedule.acknowledged(Number(ack.checkpointId), key, files);
-    if (result.kind !== "stale") this.#observed.acknowledged(reportOf(attempt, ack, files));
-    if (result.kind !== "acknowledged" || id === undefined) return;
-    const nowMs = this.#init.clock.nowMs();
+    if (id === undefined) return;
+    const result = this.#schedule.acknowledged(id, key, files);
+    if (result.kind !== "stale") this.#observed.acknowledged(id, reportOf(attempt, ack, files));
+    if (result.kind !== "acknowledged") return;
+    for (const older of result.subsumed) this.#ended(older, false);
+    const completedMs = this.#init.clock.nowMs();
+    const triggeredMs = this.#schedule.triggeredMs(id) ?? completedMs;
     const manifest = manifestOf(this.#init, attempt, {
       checkpointId: id,
-      triggeredMs: this.#schedule.triggeredMs ?? nowMs,
-      completedMs: nowMs,
+      triggeredMs,
+      completedMs,
       files: result.files,
-      record: this.#record(nowMs),
+      record: this.#record(id, completedMs - triggeredMs),
     });
-    const write = this.#write(id, manifest);
-    this.#writing = Promise.all([this.#writing, write]).then(() => undefined);
+    const written = this.#manifestWritten.then(() => this.#write(id, manifest));
+    this.#manifestWritten = written;
+    const cleaned = written.then((retired) => retired && this.#delete(retired, manifest.executionAttempt));
+    this.#writing = Promise.all([this.#writing, cleaned]).then(() => undefined);
   }
 
   /** How it went; what hurts is told of. */
-  #record(nowMs: number): CheckpointRecord {
-    const durationMs = nowMs - (this.#schedule.triggeredMs ?? nowMs);
-    const { record, news } = this.#observed.complete({ ...this.#settingsFacts(), durationMs });
+  #record(id: CheckpointId, durationMs: number): CheckpointRecord {
+    const { record, news } = this.#observed.complete(id, { ...this.#settingsFacts(), durationMs });
     this.#warn(news);
     return record;
   }
@@ -278,9 +283,9 @@ export class CheckpointCoordinator {
     for (const warning of warnings) this.#init.observer.message("WARNING", warning);
   }
 
-  /** Never rejects. */
-  async #write(id: CheckpointId, manifest: SnapshotManifest): Promise<void> {
-    const { directory, observer, log } = this.#init;
+  /** Never rejects. @returns what can be deleted, when the checkpoint is complete */
+  async #write(id: CheckpointId, manifest: SnapshotManifest): Promise<Retirement | undefined> {
+    const { directory, observer } = this.#init;
     try {
       await observer.keepCopy(directory);
       crashPoint("before-manifest");
@@ -289,9 +294,9 @@ export class CheckpointCoordinator {
     } catch (thrown) {
       this.#abort(id, WeirError.from(thrown).message);
       if (thrown instanceof SupersededError) this.#init.onSuperseded(thrown.message);
-      return;
+      return undefined;
     }
-    const { manifests, files } = this.#retained.completed(manifest);
+    const retired = this.#retained.completed(manifest);
     this.#tell(this.#notices.completed(id));
     this.#tolerable.completed(id);
     const savepoint = await this.#savepoints.complete(manifest);
@@ -299,9 +304,15 @@ export class CheckpointCoordinator {
     this.#ended(id, true, savepoint?.stop);
     // Who asked for it may end the job: the workers know by now what to finalize.
     savepoint?.tell();
+    return retired;
+  }
+
+  /** Never rejects. */
+  async #delete({ manifests, files }: Retirement, executionAttempt: number): Promise<void> {
+    const { directory, log } = this.#init;
     try {
       await directory.delete([...manifests.map(({ checkpointId }) => directory.manifestPath(checkpointId)), ...files]);
-      await this.#deleteOrphans(manifest.executionAttempt);
+      await this.#deleteOrphans(executionAttempt);
     } catch (thrown) {
       log.warn({ job: this.#jobId, err: thrown }, "files of earlier checkpoints could not be deleted");
     }
@@ -321,7 +332,7 @@ export class CheckpointCoordinator {
   }
 
   #abort(id: CheckpointId, reason: string): void {
-    if (this.#schedule.running !== id) return;
+    if (!this.#schedule.running.includes(id)) return;
     this.#tell(this.#notices.failed(id, reason, this.#init.clock.nowMs()));
     const intolerable = this.#savepoints.is(id) ? undefined : this.#tolerable.failed(id, reason);
     if (this.#savepoints.is(id)) this.#savepoints.failed(reason);
@@ -338,6 +349,7 @@ export class CheckpointCoordinator {
     const attempt = this.#attempt;
     const durationMs = this.#schedule.ended(id, this.#init.clock.nowMs());
     if (complete || durationMs !== undefined) this.#count(complete, durationMs);
+    if (!complete) this.#observed.gaveUp(id);
     if (durationMs === undefined || attempt === undefined) return;
     this.#init.log.debug({ job: this.#jobId, checkpoint: id, durationMs, complete }, "checkpoint ended");
     this.#init.workers.send({
@@ -356,7 +368,9 @@ export class CheckpointCoordinator {
       return;
     }
     const final = this.#final;
-    if (final === undefined) {
+    // Others have their time limits, and no other kind begins beside them.
+    if (!this.#schedule.isIdle) this.#arm();
+    else if (final === undefined) {
       if (!this.#triggerNext()) this.#arm();
     } else if (final.id === id && complete) final.ended();
     else if (final.id === undefined) this.#triggerFinal();

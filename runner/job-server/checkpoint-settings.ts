@@ -11,6 +11,8 @@ export interface CheckpointSettings {
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly minPauseMs: number;
+  /** Checkpoints that may run at once. */
+  readonly maxConcurrent: number;
   /** Barriers overtake data that they wait for after so long: 0, unaligned. Undefined: never, aligned. */
   readonly overtakesAfterMs: number | undefined;
   /** Failed ones in a row that do not fail the job; undefined: any number. */
@@ -34,11 +36,14 @@ export function checkpointSettings(values: OptionValues): CheckpointSettings | u
   const timeoutMs = values.integer("checkpoint_timeout_millis") ?? -1;
   const isExternalized = values.boolean("externalized_checkpoints_enabled");
   const path = values.string("state_backend_storage_path");
+  const minPauseMs = Math.max(0, values.integer("min_pause_between_checkpoints") ?? 0);
   const tolerable = values.integer("tolerable_checkpoint_failures") ?? -1;
   return {
     intervalMs,
     timeoutMs: timeoutMs > 0 ? timeoutMs : DEFAULT_TIMEOUT_MS,
-    minPauseMs: Math.max(0, values.integer("min_pause_between_checkpoints") ?? 0),
+    minPauseMs,
+    // A pause after one checkpoint's end leaves no room for another one beside it, in Flink neither.
+    maxConcurrent: minPauseMs > 0 ? 1 : (values.integer("num_concurrent_checkpoints") ?? 1),
     overtakesAfterMs: overtakesAfterMs(values),
     // --fail_on_checkpointing_errors is not asked: its default, true, is sent by clients of users who said nothing.
     tolerableFailures: tolerable < 0 ? undefined : tolerable,

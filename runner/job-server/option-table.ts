@@ -104,7 +104,7 @@ const CHECKPOINTS: readonly OptionSpec[] = [
       ...COUNT_OR_UNSET,
     },
   ),
-  option("not-yet", "num_concurrent_checkpoints", "INTEGER", "1", "Checkpoints that may run at once.", { minimum: 1 }),
+  option("honoured", "num_concurrent_checkpoints", "INTEGER", "1", "Checkpoints that may run at once.", { minimum: 1 }),
   option("mapped", "fail_on_checkpointing_errors", "BOOLEAN", "true", "See tolerable_checkpoint_failures.", {
     mapping: () =>
       "Option --fail_on_checkpointing_errors (turned off) asks for what Weir does anyway: failed checkpoints fail no job, unless --tolerable_checkpoint_failures says how many may.",

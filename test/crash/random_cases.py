@@ -1,6 +1,6 @@
 """Harms a streaming job with checkpoints at random times: python random_cases.py SEED HARM_COUNT.
 
-recovery_counts.py runs on two workers under checkpoints 200 ms apart. Between harms is a random time, none at all as
+recovery_counts.py runs on two workers under checkpoints 200 ms apart, one or three of them at once. Between harms is a random time, none at all as
 well, so that they also hit restarts, restores and job servers that have just begun. In the end each number was counted
 once. Harms: kill -9 of a harness, of a worker, of the job server, of the job server with its workers; a worker stands
 still for a moment.
@@ -87,7 +87,10 @@ def main(seed, harm_count):
   hits = 0
   try:
     # Harms come faster than the job gets on: this is not about when it gives up.
-    run.submit([*process_environment(directory, HERE), '--number_of_execution_retries=1000'])
+    concurrent = chance.choice((1, 3))
+    print('%d checkpoints at once' % concurrent, flush=True)
+    run.submit([*process_environment(directory, HERE), '--number_of_execution_retries=1000',
+                '--num_concurrent_checkpoints=%d' % concurrent])
     run.wait_for_checkpoints(1)
     for _ in range(harm_count):
       time.sleep(chance.choice((0, 1, 1)) * chance.uniform(0, MAX_PAUSE_SECONDS))

@@ -55,11 +55,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "the gate is open while a barrier is inside",
     file: CHECKPOINTS,
-    find: `    this.#inside = barrier;
-    this.#times.came();
-    this.#dueMs(barrier);`,
-    replace: `    this.#times.came();
-    this.#dueMs(barrier);`,
+    find: `    const { stage } = this.#init;
+    this.#inside = barrier;`,
+    replace: `    const { stage } = this.#init;`,
   },
   {
     title: "a barrier overtakes the input that waits in its stage",
@@ -118,8 +116,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "a checkpoint is complete when all tasks but one have acknowledged it",
     file: SCHEDULE,
-    find: `return running.waitingFor.size > 0 ?`,
-    replace: `return running.waitingFor.size > 1 ?`,
+    find: `if (running.waitingFor.size > 0) return`,
+    replace: `if (running.waitingFor.size > 1) return`,
   },
   {
     title: "the manifest lists no files of a task",
@@ -139,6 +137,13 @@ export const MUTANTS: readonly Mutant[] = [
     file: COORDINATOR,
     find: `      this.#abort(id, WeirError.from(thrown).message);`,
     replace: `      this.#ended(id, true);`,
+  },
+  {
+    title: "of checkpoints at the same time an older one is complete after a newer one",
+    mode: "aligned",
+    file: COORDINATOR,
+    find: `this.#manifestWritten.then(() => this.#write(id, manifest));`,
+    replace: `(id % 2 === 0 ? Promise.resolve() : this.#init.clock.sleep(200)).then(() => this.#write(id, manifest));`,
   },
   {
     title: "a checkpoint that was given up finalizes its bundles",

@@ -41,6 +41,8 @@ export interface ScheduleResult {
   /** Faults that hit a running job. */
   readonly faults: Readonly<Record<FaultKind, number>>;
   readonly checkpoints: number;
+  /** The most of them that ran at the same time. */
+  readonly atOnce: number;
   /** Execution attempts after the first. */
   readonly restarts: number;
   /** Of them, those that went on from a checkpoint. */
@@ -140,6 +142,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       number_of_execution_retries: 1_000,
       execution_retry_delay: 20,
       ...(takesCheckpoints ? { checkpointing_interval: random.integer(20, 300) } : {}),
+      ...(mode === "aligned" ? { num_concurrent_checkpoints: random.pick([1, 2, 3]) } : {}),
       ...(mode === "aligned" ? {} : { unaligned_checkpoint_enabled: true }),
       ...(mode === "timeout" ? { aligned_checkpoint_timeout: random.integer(1, 60) } : {}),
     }),
@@ -169,6 +172,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       message: (importance, text) => {
         if (/restarts from/.test(text)) {
           restarts++;
+          runningCheckpoints.clear();
           onRestart?.();
         }
         if (/restarts from checkpoint/.test(text)) restores++;
@@ -189,6 +193,13 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   let restarts = 0;
   let onRestart: (() => void) | undefined;
   let restores = 0;
+  const runningCheckpoints = new Set<bigint>();
+  let atOnce = 0;
+  cluster.onSend = (message) => {
+    if (message.$case === "triggerCheckpoint") runningCheckpoints.add(message.value.checkpointId);
+    else if (message.$case === "checkpointEnd") runningCheckpoints.delete(message.value.checkpointId);
+    atOnce = Math.max(atOnce, runningCheckpoints.size);
+  };
   const hit = Object.fromEntries(FAULTS.map((kind) => [kind, 0])) as Record<FaultKind, number>;
   if (withFaults) {
     const draw = random.fork();
@@ -251,6 +262,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     complaints: world.complaints,
     faults: hit,
     checkpoints: execution.progress.checkpoints?.completed ?? 0,
+    atOnce,
     restarts,
     restores,
     events: time.eventCount,

@@ -26,6 +26,7 @@ let failed = 0;
 let restarts = 0;
 let restores = 0;
 let checkpoints = 0;
+let concurrent = 0;
 let events = 0;
 let finalizations = 0;
 let inFlightRestores = 0;
@@ -44,6 +45,7 @@ for (let index = 0; index < schedules; index++) {
   restarts += result.restarts;
   restores += result.restores;
   checkpoints += result.checkpoints;
+  concurrent += result.atOnce > 1 ? 1 : 0;
   events += result.events;
   finalizations += result.finalizations;
   inFlightRestores += result.inFlightRestores;
@@ -59,7 +61,7 @@ console.log(
   `seed ${seed}: ${schedules} schedules in ${seconds.toFixed(1)} s (${Math.round((schedules / seconds) * 60)} a minute), ${events} events`,
 );
 console.log(
-  `crashes that hit: ${crashes}; ${restarts} restarts (${restores} from a checkpoint), ${checkpoints} checkpoints, ${inFlightRestores} tasks restored with in-flight data, ${finalizations} finalizations`,
+  `crashes that hit: ${crashes}; ${restarts} restarts (${restores} from a checkpoint), ${checkpoints} checkpoints (in ${concurrent} schedules some at once), ${inFlightRestores} tasks restored with in-flight data, ${finalizations} finalizations`,
 );
 console.log(`${schedules - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

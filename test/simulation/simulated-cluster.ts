@@ -34,6 +34,8 @@ export class SimulatedCluster {
   #startedCount = 0;
   /** Told of each message between job server and workers when it arrives. */
   onMessage: (($case: string) => void) | undefined;
+  /** Told of each message to a worker when the job server sends it. */
+  onSend: ((message: NonNullable<CoordinatorMessage["message"]>) => void) | undefined;
 
   constructor(init: SimulatedClusterInit) {
     this.#init = init;
@@ -78,11 +80,13 @@ export class SimulatedCluster {
       slots: 1,
       local: true,
       pid: 1,
-      send: (message: NonNullable<CoordinatorMessage["message"]>) =>
+      send: (message: NonNullable<CoordinatorMessage["message"]>) => {
+        this.onSend?.(message);
         forth.send(() => {
           this.onMessage?.(message.$case);
           worker.onMessage(message);
-        }),
+        });
+      },
     };
     const member: Member = { worker, registered, isKnown: true };
     this.#members.push(member);

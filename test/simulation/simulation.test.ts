@@ -28,6 +28,7 @@ test("each element is counted exactly once whatever crashes", async (t) => {
   for (const kind of FAULTS) t.true(hits(kind) > 0, `no schedule had a fault of kind "${kind}"`);
   t.true(results.filter(({ restores }) => restores > 0).length > 5);
   t.true(results.some(({ finalizations }) => finalizations > 0));
+  t.true(results.some(({ atOnce }) => atOnce > 1));
 });
 
 for (const mode of ["unaligned", "timeout"] as const)

@@ -41,9 +41,9 @@ export async function start(t: ExecutionContext, options: Record<string, unknown
 
 export type Started = Awaited<ReturnType<typeof start>>;
 
-/** All tasks of the worker acknowledge the checkpoint that was triggered last, each with a file of its own. */
-export function acknowledge({ workers, worker, job }: Started, failure = "", of = worker): void {
-  const checkpointId = worker.all("triggerCheckpoint").at(-1)?.checkpointId ?? 0n;
+/** All tasks of the worker acknowledge a checkpoint, the last one that was triggered by default, each with a file of its own. */
+export function acknowledge({ workers, worker, job }: Started, failure = "", of = worker, id?: number): void {
+  const checkpointId = id === undefined ? (worker.all("triggerCheckpoint").at(-1)?.checkpointId ?? 0n) : BigInt(id);
   const deployed = of.all("deployStreamTasks").at(-1);
   for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
     const path = join(job, "state", `${vertexId}.${subtaskIndex}-${checkpointId}`);

@@ -1,4 +1,7 @@
-/** How long a task's part of a checkpoint takes: alignment, waiting for what is before the barrier, writing. */
+/**
+ * How long a task's part of a checkpoint takes: alignment, waiting for what is before the barrier, writing. Barriers of
+ * several checkpoints may be inside of the task, one behind the other.
+ */
 import type { Clock } from "../../base/clock.ts";
 import { crashPoint } from "../../base/crash-points.ts";
 
@@ -12,18 +15,25 @@ export interface SnapshotDurations {
 
 /** Of a snapshot whose rows are frozen. */
 export interface FrozenTimes {
+  /** As `came` said. */
+  readonly waitedFor: string;
   /** What was in flight is known, too. Where a snapshot has nothing of that kind it is never called. */
   whole(): void;
   /** To be asked when all of it is stored. */
   durations(): SnapshotDurations;
 }
 
+interface Came {
+  readonly atMs: number;
+  readonly alignmentMs: number;
+  readonly waitedFor: string;
+}
+
 export class BarrierTimes {
   readonly #clock: Clock;
-  /** When the gate began to align, and when the barrier that is inside went in. */
   #alignmentBeganMs: number | undefined;
-  #alignmentMs = 0;
-  #barrierCameMs: number | undefined;
+  /** Of barriers that are inside, by checkpoint. */
+  readonly #came = new Map<number, Came>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -35,21 +45,28 @@ export class BarrierTimes {
     this.#alignmentBeganMs ??= this.#clock.nowMs();
   }
 
-  /** The barrier has left the gate, or begins at this task. */
-  came(): void {
-    this.#barrierCameMs = this.#clock.nowMs();
-    this.#alignmentMs = this.#barrierCameMs - (this.#alignmentBeganMs ?? this.#barrierCameMs);
+  /** The barrier has left the gate, or begins at this task. @param waitedFor what is before it, for people; empty: nothing */
+  came(checkpointId: number, waitedFor: string): void {
+    const atMs = this.#clock.nowMs();
+    this.#came.set(checkpointId, { atMs, alignmentMs: atMs - (this.#alignmentBeganMs ?? atMs), waitedFor });
     this.#alignmentBeganMs = undefined;
   }
 
   /** The rows are frozen. @param overtook by a barrier that may still have to come on some channels */
-  frozen(overtook: boolean): FrozenTimes {
+  frozen(checkpointId: number, overtook: boolean): FrozenTimes {
     const clock = this.#clock;
     const frozenMs = clock.nowMs();
-    const commitWaitMs = frozenMs - (this.#barrierCameMs ?? frozenMs);
-    const alignmentMs = this.#alignmentMs;
+    const { atMs, alignmentMs, waitedFor } = this.#came.get(checkpointId) ?? {
+      atMs: frozenMs,
+      alignmentMs: frozenMs - (this.#alignmentBeganMs ?? frozenMs),
+      waitedFor: "",
+    };
+    this.#alignmentBeganMs = undefined;
+    for (const id of this.#came.keys()) if (id <= checkpointId) this.#came.delete(id);
+    const commitWaitMs = frozenMs - atMs;
     let wholeMs = frozenMs;
     return {
+      waitedFor,
       whole: () => (wholeMs = clock.nowMs()),
       durations: () => ({
         alignmentMs: overtook ? alignmentMs + (wholeMs - frozenMs) : alignmentMs,

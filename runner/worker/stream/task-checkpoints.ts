@@ -56,7 +56,7 @@ export class TaskCheckpoints {
   readonly #init: TaskCheckpointsInit;
   readonly #times: BarrierTimes;
   readonly #stop = new SavepointStop();
-  /** It has left the gate, or begun here, and waits in the stage for what is before it. */
+  /** It has left the gate, or begun here, and waits in the stage for what is before it: the newest of them. */
   #inside: Barrier | undefined;
   /** A barrier that may overtake, and when. */
   #due: { readonly checkpointId: number; readonly atMs: number } | undefined;
@@ -65,7 +65,6 @@ export class TaskCheckpoints {
   #frozenId = -1;
   #timer = new AbortController();
   #armedForMs: number | undefined;
-  #waitedFor = "";
 
   constructor(init: TaskCheckpointsInit) {
     this.#init = init;
@@ -96,18 +95,17 @@ export class TaskCheckpoints {
   trigger(barrier: Barrier): void {
     if (barrier.overtakesAfterMs === 0) {
       this.#inside = barrier;
-      this.#times.came();
+      this.#times.came(barrier.checkpointId, "");
     } else this.came(barrier);
     this.#init.wake();
   }
 
   /** The barrier has come on all channels. */
   came(barrier: Barrier): void {
-    this.#inside = barrier;
-    this.#times.came();
-    this.#dueMs(barrier);
     const { stage } = this.#init;
-    this.#waitedFor = stage?.commitWait ?? "";
+    this.#inside = barrier;
+    this.#times.came(barrier.checkpointId, stage?.commitWait ?? "");
+    this.#dueMs(barrier);
     if (stage === undefined) this.reached(barrier);
     else stage.barrier(barrier);
   }
@@ -190,7 +188,6 @@ export class TaskCheckpoints {
     const { gate, outputs, stage, sideInputs, environment } = this.#init;
     // A channel has one recorder.
     this.#giveUp("a newer one has begun");
-    if (this.#inside === undefined) this.#times.came();
     this.#inside = undefined;
     const channels = gate.freeze(checkpointId);
     stage?.overtaken(checkpointId);
@@ -216,9 +213,8 @@ export class TaskCheckpoints {
     this.#frozenId = checkpointId;
     flush();
     finalizers.barrier(checkpointId);
-    const times = this.#times.frozen(isUnaligned);
-    const waitedFor = this.#waitedFor || (inFlight === undefined || isUnaligned ? "" : UNSENT);
-    this.#waitedFor = "";
+    const times = this.#times.frozen(checkpointId, isUnaligned);
+    const waitedFor = times.waitedFor || (inFlight === undefined || isUnaligned ? "" : UNSENT);
     let bytes = 0;
     const rows = inFlight?.then((whole) => {
       times.whole();
