@@ -66,8 +66,10 @@ def server_and_workers(run, _chance):
 def replace_server(run, with_workers):
   # A job that comes to no checkpoint under one job server after the other is given up, and rightly so.
   if run.taken_up == MAX_TAKEN_UP:
-    # The second begins when the job server has noted the first: a manifest is there a moment before that.
-    run.wait_for_checkpoints(2)
+    # The second is written when the job server has noted the first: a manifest is there a moment before that. Not two
+    # at once: ids of checkpoints that were given up are passed over.
+    run.wait_for_checkpoints(1)
+    run.wait_for_checkpoints(1)
     run.taken_up = 0
   pid = run.server.pid
   run.replace_server(with_workers=with_workers)

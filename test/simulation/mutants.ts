@@ -191,9 +191,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "a source's old position stays in the snapshot when it was read on",
     file: RESIDUALS,
-    find: `          this.#running.delete(rowKey);
-          this.#table.delete(rowKey);`,
-    replace: `          this.#running.delete(rowKey);`,
+    find: `this.#table.delete(rowKey);`,
+    replace: ``,
   },
   {
     title: "a source's position is in no snapshot",
@@ -210,8 +209,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "a source whose restriction is being read does not hold the watermark",
     file: RESIDUALS,
-    find: `for (const residual of this.#running.values()) if (residual.hold < hold) hold = residual.hold;`,
-    replace: ``,
+    find: `this.#runningCount++;`,
+    replace: `this.#runningCount++;
+    this.#holds.remove(residual.hold);`,
   },
   {
     title: "timers are not restored",

@@ -4,6 +4,7 @@ import type { Timestamp } from "../../time/timestamp.ts";
 import type { RunningResiduals } from "./residuals.ts";
 import type { StageEntry } from "./stage-queue.ts";
 import type { FiringTimers } from "./stream-ports.ts";
+import type { StreamStageInit } from "./stream-stage-init.ts";
 
 export interface RunningBundle {
   readonly startedMs: number;
@@ -14,9 +15,12 @@ export interface RunningBundle {
   readonly hold: Timestamp;
   /** What it has taken; undefined when it has committed, and for one that takes nothing but rows. */
   work: BundleWork | undefined;
-  /** What it has taken of residuals. Where it was split they are all that it has: `isStored`. */
+  /** What it has taken of residuals. Where it was split they are all that it has. */
   residuals: RunningResiduals | undefined;
-  isStored: boolean;
+  /** Processing time of its beginning: when what it gives back without a delay is due. */
+  readonly dueMs: number;
+  /** How often it was split, over all of its attempts. */
+  splitCount: number;
 }
 
 export interface BundleWork {
@@ -33,6 +37,25 @@ export interface BundleWork {
 /** Restrictions in one bundle: enough for short ones to share a round trip, few enough to be fair. */
 export const MAX_RESTRICTIONS = 16;
 
+/** One that begins now. @param work undefined for one that takes nothing but rows */
+export function runningBundle(
+  { clock, jobClock }: Pick<StreamStageInit, "clock" | "jobClock">,
+  work: BundleWork | undefined,
+  truncated: boolean,
+  hold: Timestamp,
+): RunningBundle {
+  return {
+    startedMs: clock.monotonicMs(),
+    timer: new AbortController(),
+    truncated,
+    hold,
+    work,
+    residuals: work?.residuals,
+    dueMs: jobClock.nowMs(),
+    splitCount: 0,
+  };
+}
+
 /** Elements and timers. */
 export function itemCount({ chunks, firing }: BundleWork): number {
   return chunks.reduce((count, { elementCount }) => count + elementCount, firing?.count ?? 0);
@@ -44,7 +67,7 @@ export function itemCount({ chunks, firing }: BundleWork): number {
  */
 export function takenInput(running: RunningBundle | undefined): StageEntry[] {
   const work = running?.work;
-  if (running === undefined || work === undefined || running.isStored) return [];
+  if (running === undefined || work === undefined || running.splitCount > 0) return [];
   const data = work.chunks.slice(work.residuals?.elements.length ?? 0);
   return data.map((chunk) => ({ kind: "data", chunk, released: true, raw: false, hold: work.hold }));
 }

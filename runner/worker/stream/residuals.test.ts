@@ -45,3 +45,42 @@ test("what a bundle keeps after a split takes the place of what it had taken, so
   less.commit();
   t.deepEqual(stored(rows), [12]);
 });
+
+test("after ten thousand rounds a source is one row, as small as after the first", (t) => {
+  const rows = new MemoryRows();
+  const table = rows.table("residuals");
+  const residuals = new Residuals(table, "0.1");
+  residuals.add(residual(1));
+  const bytes = () => [...table.entries()].reduce((sum, [key, value]) => sum + key.length + value.length, 0);
+  const first = bytes();
+  for (let round = 0; round < 10_000; round++) {
+    const taken = residuals.takeDue(round, 16);
+    residuals.add({ ...residual(round % 250), dueMs: round + 1, hold: round as Timestamp });
+    taken?.commit();
+  }
+  t.is([...table.entries()].length, 1);
+  // The row's number has more digits.
+  t.true(bytes() - first < 8);
+  t.is(residuals.hold, 9_999 as Timestamp);
+  t.is(residuals.nextDueMs, 10_000);
+});
+
+test("of many those that are due run first, and the least hold of all holds", (t) => {
+  const residuals = new Residuals(new MemoryRows().table("residuals"), "0.1");
+  for (let index = 0; index < 100; index++)
+    residuals.add({ ...residual(index, 500 - index), dueMs: (index * 37) % 100 });
+  t.is(residuals.nextDueMs, 0);
+  t.is(residuals.hold, 401 as Timestamp);
+  const taken = residuals.takeDue(49, 10);
+  t.deepEqual(
+    taken?.elements.map((element) => ((element[0] ?? 0) * 37) % 100),
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+  );
+  t.is(residuals.nextDueMs, 10);
+  t.is(residuals.count, 100);
+  taken?.release();
+  t.is(residuals.nextDueMs, 0);
+  residuals.takeUntruncated(100)?.commit();
+  t.is(residuals.count, 0);
+  t.is(residuals.nextDueMs, undefined);
+});

@@ -4,10 +4,13 @@
  *
  * Invariants: a residual holds the output watermark at what the SDK told for it, from the commit of the bundle that
  * gave it back until the commit of the bundle that ran it. The rows are at every moment what would have to run if nothing
- * of the running bundle happened: when it is split, what it keeps takes the place of what it had taken.
+ * of the running bundle happened: when it is split, what it keeps takes the place of what it had taken. They run in the
+ * order in which they are due.
  */
 import { MAX_TIMESTAMP, type Timestamp } from "../../time/timestamp.ts";
 import { NO_KEY_GROUP, type StateTable } from "../../state/state-rows.ts";
+import { type HeapItem, IndexedHeap } from "./timers/indexed-heap.ts";
+import { TimerHolds } from "./timers/timer-holds.ts";
 
 export interface NewResidual {
   readonly element: Uint8Array;
@@ -18,8 +21,10 @@ export interface NewResidual {
   readonly truncated: boolean;
 }
 
-interface StoredResidual extends NewResidual {
+interface StoredResidual extends NewResidual, HeapItem {
   readonly rowKey: string;
+  /** Of those that are due at the same time the least runs first. */
+  readonly ordinal: number;
 }
 
 /** Residuals that were taken to be run by one bundle. */
@@ -38,10 +43,16 @@ const HEADER_BYTES = 17;
 
 export class Residuals {
   readonly #table: StateTable;
-  readonly #waiting = new Map<string, StoredResidual>();
-  readonly #running = new Map<string, StoredResidual>();
+  readonly #waiting = new Set<StoredResidual>();
+  readonly #due = new IndexedHeap<StoredResidual>((left, right) =>
+    left.dueMs === right.dueMs ? left.ordinal < right.ordinal : left.dueMs < right.dueMs,
+  );
+  /** Of all, waiting and running. */
+  readonly #holds = new TimerHolds();
+  #runningCount = 0;
   readonly #idPrefix: string;
   #nextId = 0;
+  #nextOrdinal = 0;
 
   /** @param idPrefix unique over the job's subtasks and execution attempts, since rows may be given to other subtasks */
   constructor(table: StateTable, idPrefix: string) {
@@ -49,38 +60,39 @@ export class Residuals {
     this.#idPrefix = idPrefix;
     for (const [rowKey, value] of table.entries()) {
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-      this.#waiting.set(rowKey, {
+      this.#wait({
         rowKey,
         element: value.subarray(HEADER_BYTES),
         dueMs: view.getFloat64(0),
         hold: view.getFloat64(8) as Timestamp,
         truncated: view.getUint8(16) === 1,
+        ordinal: this.#nextOrdinal++,
+        heapIndex: -1,
       });
     }
+    for (const { hold } of this.#waiting) this.#holds.add(hold);
   }
 
   get count(): number {
-    return this.#waiting.size + this.#running.size;
+    return this.#waiting.size + this.#runningCount;
   }
 
   get hold(): Timestamp {
-    let hold: Timestamp = MAX_TIMESTAMP;
-    for (const residual of this.#waiting.values()) if (residual.hold < hold) hold = residual.hold;
-    for (const residual of this.#running.values()) if (residual.hold < hold) hold = residual.hold;
-    return hold;
+    return this.#holds.least;
   }
 
   /** When the next one may run; undefined when none waits. */
   get nextDueMs(): number | undefined {
-    let next: number | undefined;
-    for (const residual of this.#waiting.values())
-      if (next === undefined || residual.dueMs < next) next = residual.dueMs;
-    return next;
+    return this.#due.first?.dueMs;
   }
 
   add(residual: NewResidual): void {
-    const stored = this.#store(residual);
-    this.#waiting.set(stored.rowKey, stored);
+    this.#wait(this.#store(residual));
+  }
+
+  #wait(residual: StoredResidual): void {
+    this.#waiting.add(residual);
+    this.#due.add(residual);
   }
 
   #store(residual: NewResidual): StoredResidual {
@@ -92,30 +104,37 @@ export class Residuals {
     view.setUint8(16, residual.truncated ? 1 : 0);
     row.set(residual.element, HEADER_BYTES);
     this.#table.put(rowKey, row);
-    return { ...residual, rowKey, element: row.subarray(HEADER_BYTES) };
+    this.#holds.add(residual.hold);
+    return { ...residual, rowKey, element: row.subarray(HEADER_BYTES), ordinal: this.#nextOrdinal++, heapIndex: -1 };
   }
 
   /** Those that are due, earliest first; undefined when none is. */
   takeDue(nowMs: number, maxCount: number): RunningResiduals | undefined {
-    return this.#take((residual) => residual.dueMs <= nowMs, maxCount);
+    const due: StoredResidual[] = [];
+    for (let first = this.#due.first; first !== undefined && due.length < maxCount; first = this.#due.first) {
+      if (first.dueMs > nowMs) break;
+      this.#take(first);
+      due.push(first);
+    }
+    return due.length === 0 ? undefined : this.#taken(due);
   }
 
   /** Those that have not been truncated, due or not; undefined when there is none. */
   takeUntruncated(maxCount: number): RunningResiduals | undefined {
-    return this.#take((residual) => !residual.truncated, maxCount);
+    const wanted: StoredResidual[] = [];
+    for (const residual of this.#waiting) {
+      if (wanted.length === maxCount) break;
+      if (!residual.truncated) wanted.push(residual);
+    }
+    if (wanted.length === 0) return undefined;
+    for (const residual of wanted) this.#take(residual);
+    return this.#taken(wanted);
   }
 
-  #take(isWanted: (residual: StoredResidual) => boolean, maxCount: number): RunningResiduals | undefined {
-    const due = [...this.#waiting.values()]
-      .filter(isWanted)
-      .sort((left, right) => left.dueMs - right.dueMs)
-      .slice(0, maxCount);
-    if (due.length === 0) return undefined;
-    for (const residual of due) {
-      this.#waiting.delete(residual.rowKey);
-      this.#running.set(residual.rowKey, residual);
-    }
-    return this.#taken(due);
+  #take(residual: StoredResidual): void {
+    this.#waiting.delete(residual);
+    this.#due.remove(residual);
+    this.#runningCount++;
   }
 
   /**
@@ -124,12 +143,8 @@ export class Residuals {
    */
   keep(taken: RunningResiduals | undefined, kept: readonly NewResidual[]): RunningResiduals {
     taken?.commit();
-    const stored = kept.map((residual) => {
-      const each = this.#store(residual);
-      this.#running.set(each.rowKey, each);
-      return each;
-    });
-    return this.#taken(stored);
+    this.#runningCount += kept.length;
+    return this.#taken(kept.map((residual) => this.#store(residual)));
   }
 
   #taken(due: readonly StoredResidual[]): RunningResiduals {
@@ -137,16 +152,15 @@ export class Residuals {
       elements: due.map((residual) => residual.element),
       hold: due.reduce((least: Timestamp, { hold }) => (hold < least ? hold : least), MAX_TIMESTAMP),
       commit: () => {
-        for (const { rowKey } of due) {
-          this.#running.delete(rowKey);
+        this.#runningCount -= due.length;
+        for (const { rowKey, hold } of due) {
+          this.#holds.remove(hold);
           this.#table.delete(rowKey);
         }
       },
       release: () => {
-        for (const residual of due) {
-          this.#running.delete(residual.rowKey);
-          this.#waiting.set(residual.rowKey, residual);
-        }
+        this.#runningCount -= due.length;
+        for (const residual of due) this.#wait(residual);
       },
     };
   }

@@ -14,7 +14,14 @@ import { bundleInputOf } from "../task/bundle-input.ts";
 import { type BundleCommit, BundleRunner } from "./bundle-runner.ts";
 import { BundlePace } from "./bundle-pace.ts";
 import { BundleSplits } from "./bundle-splits.ts";
-import { type BundleWork, itemCount, MAX_RESTRICTIONS, type RunningBundle, takenInput } from "./bundle-work.ts";
+import {
+  type BundleWork,
+  itemCount,
+  MAX_RESTRICTIONS,
+  type RunningBundle,
+  runningBundle,
+  takenInput,
+} from "./bundle-work.ts";
 import type { Barrier } from "./channel-queue.ts";
 import { elementsOf } from "./encoded-elements.ts";
 import type { StreamStageInit } from "./stream-stage-init.ts";
@@ -286,7 +293,7 @@ export class StreamStage {
     }
     const taken = residuals.takeUntruncated(MAX_RESTRICTIONS);
     if (taken === undefined) return false;
-    this.#running = this.#bundle(undefined, true, taken.hold);
+    this.#running = runningBundle(this.#init, undefined, true, taken.hold);
     truncation
       .run(taken)
       .catch((failure: unknown) => {
@@ -343,14 +350,8 @@ export class StreamStage {
     return { chunks, firing: undefined, residuals: due, releasedCount: taken.releasedCount, hold };
   }
 
-  #bundle(work: BundleWork | undefined, truncated: boolean, hold: Timestamp): RunningBundle {
-    const startedMs = this.#init.clock.monotonicMs();
-    const timer = new AbortController();
-    return { startedMs, timer, truncated, hold, work, residuals: work?.residuals, isStored: false };
-  }
-
   #start(work: BundleWork): void {
-    const running = this.#bundle(work, this.#isDraining, work.hold);
+    const running = runningBundle(this.#init, work, this.#isDraining, work.hold);
     const { timer } = running;
     this.#running = running;
     const thaw = this.#init.sideInputs?.freeze();
