@@ -80,7 +80,13 @@ test("of many those that are due run first, and the least hold of all holds", (t
   t.is(residuals.count, 100);
   taken?.release();
   t.is(residuals.nextDueMs, 0);
-  residuals.takeUntruncated(100)?.commit();
+  const untruncated = residuals.takeUntruncated(100);
+  // Truncated ones run in the order in which they are taken here.
+  t.deepEqual(
+    untruncated?.elements.map((element) => ((element[0] ?? 0) * 37) % 100),
+    Array.from({ length: 100 }, (_, index) => index),
+  );
+  untruncated?.commit();
   t.is(residuals.count, 0);
   t.is(residuals.nextDueMs, undefined);
 });

@@ -44,9 +44,7 @@ const HEADER_BYTES = 17;
 export class Residuals {
   readonly #table: StateTable;
   readonly #waiting = new Set<StoredResidual>();
-  readonly #due = new IndexedHeap<StoredResidual>((left, right) =>
-    left.dueMs === right.dueMs ? left.ordinal < right.ordinal : left.dueMs < right.dueMs,
-  );
+  readonly #due = new IndexedHeap<StoredResidual>((left, right) => compare(left, right) < 0);
   /** Of all, waiting and running. */
   readonly #holds = new TimerHolds();
   #runningCount = 0;
@@ -119,13 +117,10 @@ export class Residuals {
     return due.length === 0 ? undefined : this.#taken(due);
   }
 
-  /** Those that have not been truncated, due or not; undefined when there is none. */
+  /** Those that have not been truncated, due or not, earliest first; undefined when there is none. */
   takeUntruncated(maxCount: number): RunningResiduals | undefined {
-    const wanted: StoredResidual[] = [];
-    for (const residual of this.#waiting) {
-      if (wanted.length === maxCount) break;
-      if (!residual.truncated) wanted.push(residual);
-    }
+    const untruncated = [...this.#waiting].filter(({ truncated }) => !truncated);
+    const wanted = untruncated.sort(compare).slice(0, maxCount);
     if (wanted.length === 0) return undefined;
     for (const residual of wanted) this.#take(residual);
     return this.#taken(wanted);
@@ -164,4 +159,9 @@ export class Residuals {
       },
     };
   }
+}
+
+/** Negative when the left one runs first. */
+function compare(left: StoredResidual, right: StoredResidual): number {
+  return left.dueMs - right.dueMs || left.ordinal - right.ordinal;
 }

@@ -1,4 +1,4 @@
-/** The least of a multiset of timestamps that comes and goes with timers: O(log n) in the number of distinct ones. */
+/** The least of a multiset of timestamps that comes and goes with timers, or with residuals: O(log n) in the number of distinct ones. */
 import { MAX_TIMESTAMP, type Timestamp } from "../../../time/timestamp.ts";
 import { type HeapItem, IndexedHeap } from "./indexed-heap.ts";
 
