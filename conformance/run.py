@@ -19,8 +19,6 @@ import json
 import os
 import random
 import shutil
-import socket
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -40,7 +38,8 @@ from kept_workers import KeptWorkers  # noqa: E402
 from known_failures import KnownFailures  # noqa: E402
 from run_suite import run_suite  # noqa: E402
 from suites import CUTS, PLANS, SUITES, Cell  # noqa: E402
-from weir_server import REPOSITORY, VENV_PYTHON, WeirServer, child_environment, free_port, weir_command  # noqa: E402
+from weir_server import REPOSITORY, VENV_PYTHON, WeirServer, child_environment, weir_command  # noqa: E402
+from worker_pool import WorkerPool  # noqa: E402
 
 
 def parse_arguments():
@@ -104,20 +103,8 @@ def harness_for(cell, arguments, directory):
     variables = {'PYTHONPATH': HERE, 'WEIR_CONFORMANCE': '{}', 'PATH': child_environment()['PATH']}
     yield json.dumps({'command': boot, 'env': variables})
   elif cell.environment == 'EXTERNAL':
-    port = free_port()
-    with open(os.path.join(directory, 'pool.log'), 'wb') as log:
-      pool = subprocess.Popen(
-          [VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port', str(port)], stdout=log,
-          stderr=log, stdin=subprocess.DEVNULL, env=child_environment(PYTHONPATH=HERE, WEIR_CONFORMANCE='{}'))
-      try:
-        for _ in range(300):
-          with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 1):
-            break
-          time.sleep(0.1)
-        yield 'localhost:%d' % port
-      finally:
-        pool.terminate()
-        pool.wait()
+    with WorkerPool(HERE, os.path.join(directory, 'pool.log'), WEIR_CONFORMANCE='{}') as pool:
+      yield 'localhost:%d' % pool.port
   else:
     yield None
 

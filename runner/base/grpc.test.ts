@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import test, { type ExecutionContext } from "ava";
 import { JobServiceDefinition } from "../../proto/gen/beam_job_api.ts";
 import { userError, WeirError } from "./errors.ts";
+import { freePort } from "../../test/support/storage-servers.ts";
 import { type GenericService, GrpcServer, openClient, unaryCall, unaryHandler } from "./grpc.ts";
 
 const JOB_SERVICE = JobServiceDefinition as unknown as GenericService;
@@ -54,3 +55,22 @@ test("what a service answers comes as it is, over several lines too", async (t) 
   const { code, message } = await failedCall(t, server.address);
   t.deepEqual([code, message], ["NOT_FOUND", answer]);
 });
+
+test("a new client connects at once where an earlier one has failed", async (t) => {
+  const answer = { getJobs: unaryHandler(() => Promise.resolve({ jobInfo: [] })) };
+  const address = `127.0.0.1:${await freePort()}`;
+  const earlier = openClient(JOB_SERVICE, address);
+  t.teardown(() => earlier.close());
+  // It stays: its connection waits before it tries again.
+  await t.throwsAsync(unaryCall(earlier, "getJobs", {}), { instanceOf: WeirError });
+  const server = await GrpcServer.open([{ service: JOB_SERVICE, handlers: answer }], ...endpointOf(address));
+  t.teardown(() => server.close());
+  const client = openClient(JOB_SERVICE, address);
+  t.teardown(() => client.close());
+  t.deepEqual(await unaryCall(client, "getJobs", {}), { jobInfo: [] });
+});
+
+function endpointOf(address: string): [host: string, port: number] {
+  const [host = "", port = ""] = address.split(":");
+  return [host, Number(port)];
+}

@@ -100,7 +100,7 @@ class Scene:
 
   def start_server(self, *arguments):
     """Also one in the place of one that was killed: on its disk, if that is still there."""
-    directory, port = (None, 0) if self.server is None else (self.server.directory, self.server.endpoint.rpartition(':')[2])
+    directory, port = (None, None) if self.server is None else (self.server.directory, self.server.endpoint.rpartition(':')[2])
     if directory is not None:
       os.makedirs(directory, exist_ok=True)
     self.server = WeirServer(

@@ -26,7 +26,9 @@ from apache_beam.portability.api import beam_job_api_pb2  # noqa: E402
 from apache_beam.portability.api import beam_job_api_pb2_grpc  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 from breaking_dofns import CrashesHarness, KillsWorker, Raises, Stuck  # noqa: E402
-from weir_server import VENV_PYTHON, WeirServer, child_environment, free_port  # noqa: E402
+from ports import free_port  # noqa: E402
+from weir_server import VENV_PYTHON, WeirServer, child_environment  # noqa: E402
+from worker_pool import WorkerPool, pool_options  # noqa: E402
 
 JobState = beam_job_api_pb2.JobState
 
@@ -122,23 +124,6 @@ def process_environment():
 def options(weir, environment=None, *more):
   return PipelineOptions([
       '--runner=PortableRunner', '--job_endpoint=' + weir.endpoint, *(environment or process_environment()), *more])
-
-
-def external_environment(port):
-  return ['--environment_type=EXTERNAL', '--environment_config=localhost:%d' % port]
-
-
-@contextlib.contextmanager
-def external_pool(port):
-  """Beam's worker pool at the port, in a session of its own; gives the options of jobs that use it."""
-  pool = subprocess.Popen([VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port',
-                           str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          env=child_environment(PYTHONPATH=HERE), start_new_session=True)
-  try:
-    yield external_environment(port)
-  finally:
-    os.killpg(pool.pid, signal.SIGKILL)
-    pool.wait()
 
 
 LOOPBACK = ['--environment_type=LOOPBACK']
@@ -263,8 +248,8 @@ def killed_worker_with_stuck_harness():
 
 def killed_worker_external():
   """A worker that is killed costs a job no result, where the harness is somebody else's: a pool's, the client's."""
-  with playground(workers=2) as weir, external_pool(free_port()) as pool:
-    for name, environment in (('pool', pool), ('client', LOOPBACK)):
+  with playground(workers=2) as weir, WorkerPool(HERE, os.path.join(weir.temporary, 'pool.log')) as pool:
+    for name, environment in (('pool', pool.options), ('client', LOOPBACK)):
       found = slow_word_count(
           weir, name, lambda harness: os.kill(workers_of(weir.temporary)[0], signal.SIGKILL), environment,
           '--parallelism=2')
@@ -289,10 +274,10 @@ def late_external_pool():
   """A pool that is not there yet is waited for."""
   port = free_port()
   with playground(workers=1) as weir:
-    result = submit(weir, Raises('nowhere'), external_environment(port))
+    result = submit(weir, Raises('nowhere'), pool_options(port))
     time.sleep(2)
     assert result.state == 'RUNNING', result.state
-    with external_pool(port):
+    with WorkerPool(HERE, os.path.join(weir.temporary, 'pool.log'), port):
       assert str(result.wait_until_finish()) == 'DONE'
 
 

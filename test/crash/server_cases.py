@@ -33,7 +33,8 @@ from client_process import process_environment  # noqa: E402
 from job_client import JobWatcher  # noqa: E402
 from recovery_cases import NUMBER_COUNT, NUMBERS_BETWEEN_HARMS, Run, alive, check, id_of  # noqa: E402
 from s3_server import S3Server  # noqa: E402
-from weir_server import VENV_PYTHON, WeirServer, child_environment, free_port, weir_command  # noqa: E402
+from weir_server import VENV_PYTHON, WeirServer, child_environment, weir_command  # noqa: E402
+from worker_pool import WorkerPool  # noqa: E402
 
 
 JOB_SECONDS = 240
@@ -134,20 +135,6 @@ class SubmittedRun(Run):
     self.wait_for('the end of the former harnesses', lambda: not any(alive(pid) for pid in harnesses))
 
 
-class WorkerPool:
-  """Beam's own, for EXTERNAL environments."""
-
-  def __init__(self, port):
-    self.process = subprocess.Popen(
-        [VENV_PYTHON, '-m', 'apache_beam.runners.worker.worker_pool_main', '--service_port=%d' % port],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=child_environment(PYTHONPATH=HERE), start_new_session=True)
-
-  def kill(self):
-    os.killpg(self.process.pid, signal.SIGKILL)
-    self.process.wait()
-
-
 def finish(run):
   """Attaches to the job by its id, and waits for its end."""
   run.wait_for_numbers(1)
@@ -226,14 +213,14 @@ def early(run):
 
 
 def external(run):
-  port = free_port()
-  run.pool = WorkerPool(port)
-  run.submit(['--environment_type=EXTERNAL', '--environment_config=localhost:%d' % port])
+  log_path = os.path.join(run.directory, 'pool.log')
+  run.pool = WorkerPool(HERE, log_path)
+  run.submit(run.pool.options)
   run.wait_for_checkpoints(2)
   run.pool.kill()
   run.replace_server()
   run.wait_for('a checkpoint to go on from', lambda: run.said('The job goes on from checkpoint') == 1)
-  run.pool = WorkerPool(port)
+  run.pool = WorkerPool(HERE, log_path, run.pool.port)
   run.wait_for_checkpoints(1)
   finish(run)
 

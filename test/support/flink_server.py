@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 
-from weir_server import RunnerProcess, child_environment, free_port, starts_listening
+from ports import free_port
+from weir_server import RunnerProcess, child_environment, starts_listening
 
 MAIN = 'org.apache.beam.runners.flink.FlinkJobServerDriver'
 VERSION = 'Beam 2.62.0 on Flink 1.19.0, embedded'

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 import maven_jars
-from weir_server import NPM_BIN, child_environment, die_with_parent, free_port, starts_listening
+from ports import free_port
+from weir_server import NPM_BIN, child_environment, die_with_parent, starts_listening
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READY_SECONDS = 60

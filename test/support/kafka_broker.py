@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import maven_jars
-from weir_server import die_with_parent, free_port
+from ports import free_port
+from weir_server import die_with_parent
 
 READY_SECONDS = 60
 REQUEST_SECONDS = 30

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import tempfile
 
-from weir_server import NPM_BIN, REPOSITORY, die_with_parent, free_port, starts_listening
+from ports import free_port
+from weir_server import NPM_BIN, REPOSITORY, die_with_parent, starts_listening
 
 BUCKET = 'bucket'
 ACCESS_KEY = 'user'

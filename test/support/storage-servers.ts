@@ -3,10 +3,10 @@
  * Google Cloud Storage, Hadoop's own mini cluster for HDFS. Each has a bucket or directory that is empty.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { connect, createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import { systemClock } from "../../runner/base/clock.ts";
@@ -211,12 +211,19 @@ async function listens(port: number): Promise<boolean> {
   return answer;
 }
 
-/** A port that nobody listens on now. */
+/** A port that nobody listens on now, below those that the kernel gives to outgoing connections (see ports.py). */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (let tries = 0; tries < 100; tries++) {
+    const port = randomInt(12_000, 32_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    const isFree = await once(server, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+  throw new Error("no free port was found");
 }

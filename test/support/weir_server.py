@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+from ports import free_port
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VENV_PYTHON = os.path.join(REPOSITORY, '.venv', 'bin', 'python')
 NPM_BIN = os.path.join(REPOSITORY, 'node_modules', '.bin')
@@ -42,12 +44,6 @@ def weir_command():
 def die_with_parent():
   """For `preexec_fn`: the process is killed when the one that started it is gone."""
   ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def free_port():
-  with socket.socket() as probe:
-    probe.bind(('127.0.0.1', 0))
-    return probe.getsockname()[1]
 
 
 def starts_listening(process, host, port, seconds):
@@ -125,11 +121,13 @@ class WeirServer(RunnerProcess):
   """`weir serve` on free ports. `ready` is its JSON line. In the `directory` of one that was killed it goes on."""
 
   def __init__(self, workers=1, log_path=None, arguments=(), command=None, ready_seconds=60, environment=None,
-               directory=None, job_port=0):
+               directory=None, job_port=None):
     super().__init__('weir', log_path, directory)
+    # Not any port: another server may have to come back at the same.
+    port = job_port or free_port()
     self._spawn(
         (command or weir_command()) + [
-            'serve', '--job-port', str(job_port), '--artifact-port', '0', '--expansion-port', '-1', '--workers', str(workers),
+            'serve', '--job-port', str(port), '--artifact-port', '0', '--expansion-port', '-1', '--workers', str(workers),
             '--data-dir', os.path.join(self.directory, 'data'),
             '--artifacts-dir', os.path.join(self.directory, 'artifacts'), *arguments
         ],
