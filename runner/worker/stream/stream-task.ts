@@ -175,8 +175,10 @@ export class StreamTask {
 
   get status(): TaskStatus {
     const { heldBy } = this.#currentWatermark();
+    const { mainWatermark } = this.#gate;
     return {
-      inputWatermark: this.#stage?.inputWatermark ?? this.#gate.mainWatermark,
+      // Behind a grouping the stage's own is behind the grouping's hold.
+      inputWatermark: this.#grouping === undefined ? (this.#stage?.inputWatermark ?? mainWatermark) : mainWatermark,
       outputWatermark: this.#outputWatermark,
       heldBy,
       queuedBytes: this.#gate.queuedBytes + (this.#stage?.queuedBytes ?? 0),
