@@ -66,6 +66,29 @@ def loaded_checkpoint(variant, scale):
     return {'checkpoint ms': job.durations_ms()[before:], 'elements/s': job.elements_per_second(began, time.monotonic())}
 
 
+def backpressured_checkpoint(variant, scale):
+  """
+  A sink of 2 ms per element of 10 kB behind a faster source. Channels hold what the sink takes in 25 ms, whatever they
+  may hold; so that 64 MB are on their way all the same, the sink's bundle and the queue before it are large.
+  """
+  pipeline = {'element_bytes': 10_000, 'has_state': False, 'seconds_per_element': 0.002}
+  arguments = [*QUIET, '--worker-memory-mb', '1024', '--limit', 'bundleInputBytes=%d' % (60 * MB), '--limit',
+               'queuedInputBytes=%d' % (16 * MB)]
+  options = [*variant.options, interval(1000), '--max_bundle_size=1000000', '--max_bundle_time_millis=10000']
+  with Job(variant.peer, pipeline, options, arguments) as job:
+    job.wait_for_number(100)
+    # Until the channel is full.
+    time.sleep(2 * WARM_UP_SECONDS)
+    before = len(job.checkpoints)
+    # What began before it was full, and those that are measured.
+    job.wait_for_checkpoints(1 + max(1, int(3 * scale)))
+    measured = job.checkpoints[before + 1:]
+    return {
+        'checkpoint ms': [each.seconds * 1000 for each in measured],
+        'in flight MB': [each.record.get('inFlightBytes', 0) / MB for each in measured]
+    }
+
+
 def idle_checkpoint(variant, scale):
   with Job(variant.peer, {'per_second': 20}, [interval(200)], QUIET) as job:
     job.give('go')
@@ -142,6 +165,10 @@ CHECKPOINT_CASES = {
         (Variant('weir, aligned'), Variant('weir, unaligned', options=('--unaligned_checkpoint_enabled', )), FLINK),
         loaded_checkpoint, {'checkpoint ms': 0, 'elements/s': 0},
         'at most 100 ms'),
+    'checkpoint_backpressure': CheckpointCase(
+        (Variant('weir, aligned'), Variant('weir, unaligned', options=('--unaligned_checkpoint_enabled', ))),
+        backpressured_checkpoint, {'checkpoint ms': 0, 'in flight MB': 1},
+        'unaligned at most 1 s, and at most a tenth of aligned', (('checkpoint ms', 'weir, unaligned', 'weir, aligned'),)),
     'checkpoint_incremental': CheckpointCase(
         (WEIR,), incremental,
         {'state MB': 0, '% written': 2, 'worst %': 2, 'mean %': 2},
