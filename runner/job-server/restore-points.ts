@@ -7,6 +7,7 @@
 import type { SnapshotFile } from "../../proto/gen/worker.ts";
 import { WeirError } from "../base/errors.ts";
 import type { VertexId } from "../base/ids.ts";
+import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
 import { readManifests } from "../checkpoint/read-manifests.ts";
 import type { RetainedCheckpoints } from "../checkpoint/retained-checkpoints.ts";
 import { formerPartsOf } from "../checkpoint/rescale.ts";
@@ -39,6 +40,8 @@ export class RestorePoints {
   /** What the current attempt began from, until all of its tasks run. */
   #restored: number | undefined;
   #hadSome = false;
+  /** Of the newest checkpoint that was found. */
+  #newestAttempt = 0;
 
   constructor(init: RestorePointsInit, retained: RetainedCheckpoints) {
     this.#init = init;
@@ -68,7 +71,11 @@ export class RestorePoints {
     const point = await this.#newest();
     const from =
       point === undefined ? "the beginning: it had no complete checkpoint" : `checkpoint ${point.checkpointId}`;
-    if (run.takeUp !== undefined) observer.message("BASIC", `The job goes on from ${from}.`);
+    if (run.takeUp !== undefined) {
+      observer.message("BASIC", `The job goes on from ${from}.`);
+      // The server before may have ended between a manifest and its own note of it.
+      if (this.#newestAttempt > this.used.executionAttempt - ATTEMPTS_PER_CLAIM) observer.checkpointed();
+    }
     return point;
   }
 
@@ -120,6 +127,7 @@ export class RestorePoints {
     const { manifests, damaged } = await readManifests(directory, checkpointIds);
     for (const text of damaged) observer.message("ERROR", text);
     this.#retained.found(manifests, stateFiles);
+    this.#newestAttempt = manifests.at(-1)?.executionAttempt ?? 0;
     if (checkpointIds.length > 0) this.#hadSome = true;
     return { executionAttempt: attemptFloor, checkpointId: Math.max(0, ...checkpointIds) };
   }

@@ -147,3 +147,12 @@ test("a job that had no complete checkpoint begins again", async (t) => {
   t.deepEqual([second.restored(), second.attempt], [[], 100_001]);
   t.true(second.observer.texts.includes("BASIC The job goes on from the beginning: it had no complete checkpoint."));
 });
+
+test("a job server counts a checkpoint that the one before it had no time to count, and none twice", async (t) => {
+  const directory = newDirectory(t);
+  await (await start(directory)).checkpoint();
+  const second = await start(directory, again);
+  t.is(second.observer.checkpoints, 1);
+  const third = await start(directory, { ...again, count: 2 });
+  t.is(third.observer.checkpoints, 0);
+});
