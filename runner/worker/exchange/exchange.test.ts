@@ -22,8 +22,13 @@ interface Context {
 }
 
 /** A worker with one sealed partition of `chunks` chunks, and a client that reads it. */
-async function openExchange(t: Context, chunks: number, init: { creditBytes: number; clock?: Clock }) {
-  const store = await PartitionStore.open({ directory: tmpdir(), partitionMemoryBytes: 1, bundleMemoryBytes: 1e9 });
+async function openExchange(
+  t: Context,
+  chunks: number,
+  init: { creditBytes: number; clock?: Clock; inMemory?: boolean },
+) {
+  const partitionMemoryBytes = init.inMemory === true ? 1e9 : 1;
+  const store = await PartitionStore.open({ directory: tmpdir(), partitionMemoryBytes, bundleMemoryBytes: 1e9 });
   const key = { jobId: "job" as JobId, datasetId: "data" as DatasetId, attemptId: "attempt" as TaskAttemptId };
   const writer = store.openDataset({ ...key, partitions: 1 });
   const written: Uint8Array[] = [];
@@ -204,12 +209,13 @@ test("a reader that is cancelled gets the reason, and the stream ends on both si
 });
 
 test("the producer sends a window and no more before the reader comes back", async (t) => {
-  const { client, ref, served } = await openExchange(t, 30, { creditBytes: 3 * CHUNK_BYTES });
+  // What was spilled is read in larger chunks, which travel alone.
+  const { client, ref, served } = await openExchange(t, 30, { creditBytes: 3 * CHUNK_BYTES, inMemory: true });
   const reader = client.read(ref, NEVER)[Symbol.asyncIterator]();
   await reader.next();
   // The first chunk is not consumed yet; another partition is read to its end meanwhile, on the same connection.
   await t.throwsAsync(read(client.read({ ...ref, index: 7 }, NEVER)), { instanceOf: LostPartitionError });
-  t.true(served.sentBytes <= 4 * CHUNK_BYTES);
+  t.true(served.sentBytes <= 4 * CHUNK_BYTES, `${served.sentBytes} bytes, ${served.open} streams`);
   await reader.return?.();
 });
 
