@@ -42,6 +42,8 @@ interface Savepoint extends SavepointRequest {
   /** Once its barriers are on their way. */
   checkpointId: number | undefined;
   isPrepared: boolean;
+  /** Of one that was given up: settled when its folder is gone. */
+  removed: Promise<void> | undefined;
 }
 
 export class Savepoints {
@@ -72,6 +74,7 @@ export class Savepoints {
       settled,
       checkpointId: undefined,
       isPrepared: false,
+      removed: undefined,
     };
     this.#current = current;
     // Whoever is no longer there to be told is no reason to end the process.
@@ -120,10 +123,10 @@ export class Savepoints {
       await directory.write({ ...manifest, tasks });
     } catch (thrown) {
       if (this.#current === current) this.failed(WeirError.from(thrown).message);
-      return undefined;
     }
     if (this.#current !== current) {
-      // Given up meanwhile, when the manifest was not there yet to be deleted.
+      // Given up, maybe when the manifest was being written: what came after the first removal goes too.
+      await current.removed;
       await directory.remove().catch(() => undefined);
       return undefined;
     }
@@ -146,7 +149,7 @@ export class Savepoints {
         hint: "The job goes on without it; ask again.",
       }),
     );
-    if (current.isPrepared) void current.directory.remove().catch(() => undefined);
+    if (current.isPrepared) current.removed = current.directory.remove().catch(() => undefined);
   }
 }
 
