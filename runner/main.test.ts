@@ -116,6 +116,10 @@ test("plan prints the execution graph of a pipeline proto, and says what is wron
   const good = await weir(t, "plan", join(directory, "good.pb")).ended;
   t.is(good.code, 0, good.stderr);
   t.regex(good.stdout, /parDo/);
+  const missing = join(directory, "missing.pb");
+  const none = await weir(t, "plan", missing).ended;
+  t.deepEqual([none.code, none.stdout, none.stderr.split("\n").length], [1, "", 2]);
+  t.true(none.stderr.startsWith(`weir: ${missing} cannot be read: ENOENT`), none.stderr);
   const bad = await weir(t, "plan", join(directory, "bad.pb")).ended;
   t.is(bad.code, 1);
   t.regex(bad.stderr, /^weir: The 15 bytes given as a pipeline/);

@@ -6,8 +6,9 @@
  * lines below (what is tried again comes several times, and Python's tracebacks are long), and the stack of Weir's own
  * code only where that has failed.
  */
+import { createRequire } from "node:module";
 import pino from "pino";
-import pretty from "pino-pretty";
+import type pretty from "pino-pretty";
 
 export type Log = pino.Logger;
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -20,7 +21,7 @@ const SHOWN_LAST_LINES = 3;
 export function createLog(name: string, level: LogLevel, format: "auto" | "json" | "pretty" = "auto"): Log {
   const usePretty = format === "pretty" || (format === "auto" && process.stderr.isTTY === true);
   const stream = usePretty
-    ? pretty({
+    ? loadPretty()({
         destination: 2,
         sync: true,
         colorize: process.stderr.isTTY === true,
@@ -31,6 +32,11 @@ export function createLog(name: string, level: LogLevel, format: "auto" | "json"
       })
     : pino.destination({ fd: 2, sync: true });
   return pino({ name, level, serializers: { err: pino.stdSerializers.errWithCause } }, stream);
+}
+
+/** Only where it is used: it would take 4 MB of every process. */
+function loadPretty(): typeof pretty {
+  return createRequire(import.meta.url)("pino-pretty") as typeof pretty;
 }
 
 /** A logger that drops everything, for tests. @internal */

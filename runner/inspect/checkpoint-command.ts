@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { WeirError } from "../base/errors.ts";
 import { makeTemporaryDirectory } from "../base/temporary-directory.ts";
-import { CheckpointSource } from "./checkpoint-source.ts";
+import type { CheckpointSource } from "./checkpoint-source.ts";
 
 interface JobFlag {
   readonly job?: string;
@@ -27,13 +27,13 @@ export function checkpointCommand(print: (line: string) => void): Command {
   };
   add("ls", "List the complete checkpoints.").action(async (directory: string, { job }: JobFlag) => {
     const { listCheckpoints } = await import("./checkpoint-reports.ts");
-    for await (const line of listCheckpoints(await CheckpointSource.open(directory, job))) print(line);
+    for await (const line of listCheckpoints(await openSource(directory, job))) print(line);
   });
   add("show", "Show a checkpoint's tasks, files, tables and watermarks.")
     .argument("[checkpoint]", "its number; default: the newest", checkpointId)
     .action(async (directory: string, id: number | undefined, { job }: JobFlag) => {
       const { showCheckpoint } = await import("./checkpoint-reports.ts");
-      const source = await CheckpointSource.open(directory, job);
+      const source = await openSource(directory, job);
       const manifest = await source.manifest(id);
       await withTemporaryDirectory(async (path) => {
         for await (const line of showCheckpoint(source, manifest, path)) print(line);
@@ -43,7 +43,7 @@ export function checkpointCommand(print: (line: string) => void): Command {
     .argument("[checkpoint]", "its number; default: all", checkpointId)
     .action(async (directory: string, id: number | undefined, { job }: JobFlag) => {
       const { verifyCheckpoints } = await import("./checkpoint-reports.ts");
-      const source = await CheckpointSource.open(directory, job);
+      const source = await openSource(directory, job);
       if (id !== undefined) await source.manifest(id);
       const ids = id === undefined ? source.ids : [id];
       const { damaged } = await withTemporaryDirectory((path) => verifyCheckpoints(source, ids, path, print));
@@ -61,13 +61,18 @@ export function checkpointCommand(print: (line: string) => void): Command {
     .option("--format <format>", "file or stream", formatOf, "file")
     .action(async (directory: string, id: number | undefined, { job, out, format }: ExportFlags) => {
       const { exportCheckpoint } = await import("./export-checkpoint.ts");
-      const manifest = await (await CheckpointSource.open(directory, job)).manifest(id);
+      const manifest = await (await openSource(directory, job)).manifest(id);
       await withTemporaryDirectory(async (temporaryDirectory) => {
         const count = await exportCheckpoint(manifest, { path: out, format, temporaryDirectory });
         print(`${count} rows of checkpoint ${manifest.checkpointId} are in ${out}`);
       });
     });
   return command;
+}
+
+async function openSource(directory: string, job: string | undefined): Promise<CheckpointSource> {
+  const { CheckpointSource: Source } = await import("./checkpoint-source.ts");
+  return Source.open(directory, job);
 }
 
 async function withTemporaryDirectory<Result>(use: (path: string) => Promise<Result>): Promise<Result> {
