@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -196,6 +197,8 @@ def finished_cell(cell, arguments, known):
 
 def main():
   arguments = parse_arguments()
+  # Ended as by Ctrl-C: what was started is closed.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   arguments.directory = os.path.abspath(arguments.directory)
   os.makedirs(arguments.directory, exist_ok=True)
   known = None if arguments.no_known_failures else KnownFailures.load()

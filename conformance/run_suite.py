@@ -76,15 +76,20 @@ def run_suite(suite, settings, directory, environment, known_hangs=(), filter_ex
           env=dict(environment, WEIR_CONFORMANCE=json.dumps(child_settings)), start_new_session=True)
     already, started = len(_read_records(results)), time.monotonic()
     last_change, hung = started, False
-    while child.poll() is None:
-      time.sleep(0.1)
-      records = _read_records(results)
-      if len(records) != already:
-        already, last_change = len(records), time.monotonic()
-      running = bool(records) and records[-1]['event'] == 'start'
-      allowed = suite.limit_seconds + OVERTIME_SECONDS if running else COLLECT_SECONDS
-      if time.monotonic() - last_change > allowed or not alive():
-        hung = alive()
+    try:
+      while child.poll() is None:
+        time.sleep(0.1)
+        records = _read_records(results)
+        if len(records) != already:
+          already, last_change = len(records), time.monotonic()
+        running = bool(records) and records[-1]['event'] == 'start'
+        allowed = suite.limit_seconds + OVERTIME_SECONDS if running else COLLECT_SECONDS
+        if time.monotonic() - last_change > allowed or not alive():
+          hung = alive()
+          _kill(child)
+    finally:
+      # Of a run that is interrupted.
+      if child.poll() is None:
         _kill(child)
     records = _read_records(results)
     for record in records:
