@@ -118,6 +118,8 @@ export interface JobObserver {
   keepCopy(directory: CopyDirectory): Promise<void>;
   /** A checkpoint is complete: whatever happens, the job does not go back behind it. */
   checkpointed(): void;
+  /** The job server before has completed a checkpoint, whether it had time to say so or not: this take-up is the first since. */
+  formerlyCheckpointed(): void;
   /** The job's metrics so far, each an encoded MonitoringInfo; replaces what was reported before. */
   metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void;
 }

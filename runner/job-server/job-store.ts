@@ -223,6 +223,11 @@ export class JobStore {
     this.#database.prepare("UPDATE jobs SET take_ups = 0, checkpointed = 1 WHERE job_id = ?").run(jobId);
   }
 
+  /** The server before has completed one, and may not have noted it: the take-up that is under way is the first since. */
+  setFormerlyCheckpointed(jobId: JobId): void {
+    this.#database.prepare("UPDATE jobs SET take_ups = 1, checkpointed = 1 WHERE job_id = ?").run(jobId);
+  }
+
   /** All kept jobs, oldest first. */
   jobs(): JobSummary[] {
     const rows = this.#database

@@ -170,6 +170,10 @@ export class Job implements JobObserver {
     return this.#copy?.store(directory) ?? Promise.resolve();
   }
 
+  formerlyCheckpointed(): void {
+    if (!isTerminal(this.#state)) this.#store.setFormerlyCheckpointed(this.jobId);
+  }
+
   checkpointed(): void {
     if (isTerminal(this.#state)) return;
     this.#copy?.tell(() => ({

@@ -40,8 +40,6 @@ export class RestorePoints {
   /** What the current attempt began from, until all of its tasks run. */
   #restored: number | undefined;
   #hadSome = false;
-  /** Of the newest checkpoint that was found. */
-  #newestAttempt = 0;
 
   constructor(init: RestorePointsInit, retained: RetainedCheckpoints) {
     this.#init = init;
@@ -74,7 +72,8 @@ export class RestorePoints {
     if (run.takeUp !== undefined) {
       observer.message("BASIC", `The job goes on from ${from}.`);
       // The server before may have ended between a manifest and its own note of it.
-      if (this.#newestAttempt > this.used.executionAttempt - ATTEMPTS_PER_CLAIM) observer.checkpointed();
+      const newest = this.#retained.newestFirst[0]?.executionAttempt ?? 0;
+      if (newest > this.used.executionAttempt - ATTEMPTS_PER_CLAIM) observer.formerlyCheckpointed();
     }
     return point;
   }
@@ -127,7 +126,6 @@ export class RestorePoints {
     const { manifests, damaged } = await readManifests(directory, checkpointIds);
     for (const text of damaged) observer.message("ERROR", text);
     this.#retained.found(manifests, stateFiles);
-    this.#newestAttempt = manifests.at(-1)?.executionAttempt ?? 0;
     if (checkpointIds.length > 0) this.#hadSome = true;
     return { executionAttempt: attemptFloor, checkpointId: Math.max(0, ...checkpointIds) };
   }

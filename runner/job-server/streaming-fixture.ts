@@ -162,6 +162,7 @@ export class RecordingObserver implements JobObserver {
   readonly texts: string[] = [];
   isRunning = false;
   checkpoints = 0;
+  formerCheckpoints = 0;
   attempted: readonly Uint8Array[] = [];
   committed: readonly Uint8Array[] = [];
 
@@ -179,6 +180,10 @@ export class RecordingObserver implements JobObserver {
 
   checkpointed(): void {
     this.checkpoints++;
+  }
+
+  formerlyCheckpointed(): void {
+    this.formerCheckpoints++;
   }
 
   metrics(attempted: readonly Uint8Array[], committed: readonly Uint8Array[]): void {

@@ -152,7 +152,7 @@ test("a job server counts a checkpoint that the one before it had no time to cou
   const directory = newDirectory(t);
   await (await start(directory)).checkpoint();
   const second = await start(directory, again);
-  t.is(second.observer.checkpoints, 1);
+  t.is(second.observer.formerCheckpoints, 1);
   const third = await start(directory, { ...again, count: 2 });
-  t.is(third.observer.checkpoints, 0);
+  t.is(third.observer.formerCheckpoints, 0);
 });

@@ -185,6 +185,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       running: () => undefined,
       keepCopy: () => Promise.resolve(),
       checkpointed: () => undefined,
+      formerlyCheckpointed: () => undefined,
       metrics: (_attempted, committed) => {
         world.elementCounts = elementCounts(committed);
       },
