@@ -1,7 +1,7 @@
 /**
  * Which folder of runner/ may import which (runner/ARCHITECTURE.md). A folder imports itself and what its rule names;
- * only what is directly in runner/ (main.ts, serve.ts, work.ts) sees all. `typesOf` may be imported as types only. test/lint/run-lint.ts also asserts that every
- * module was cruised: a compiler that the tool does not know makes it check none and pass.
+ * only what is directly in runner/ (main.ts, serve.ts, work.ts) sees all. `typesOf` may be imported as types only.
+ * test/lint/run-lint.ts also asserts that every module was cruised: a compiler that the tool does not know makes it check none and pass.
  */
 const layers = [
   { folder: "base", may: [] },

@@ -9,7 +9,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Command, CommanderError, Option } from "commander";
 import { WeirError } from "./base/errors.ts";
-import { LIMIT_NAMES, SERVER_LIMIT_NAMES } from "./base/limits.ts";
+import { DEFAULT_STUCK_AFTER_MS, LIMIT_NAMES, SERVER_LIMIT_NAMES } from "./base/limits.ts";
 import { readNamedFile } from "./base/read-named-file.ts";
 import { checkpointCommand } from "./inspect/checkpoint-command.ts";
 import { defaultArtifactsDirectory } from "./job-server/default-directories.ts";
@@ -20,7 +20,6 @@ import { addWorkerOptions, integer, port, yesOrNo } from "./worker-flags.ts";
 
 const VERSION = "0.1.0";
 const MAIN_PATH = fileURLToPath(import.meta.url);
-const STUCK_AFTER_SECONDS = 300;
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -53,7 +52,7 @@ function serveCommand(): Command {
       "--stuck-after <seconds>",
       "a bundle or watermark that stands still for so long is told of in a job message",
       integer(1, 86_400),
-      STUCK_AFTER_SECONDS,
+      DEFAULT_STUCK_AFTER_MS / 1_000,
     )
     .option("--clean-artifacts-per-job [boolean]", "remove a job's staged files when it is over", yesOrNo, true)
     .addOption(

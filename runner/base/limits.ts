@@ -162,5 +162,7 @@ export function readLimit(text: string, names: readonly string[], limits: LimitO
 export const MAX_ELEMENT_BYTES = 2 ** 31 - MIB;
 
 export const DEFAULT_MEMORY_BUDGET_BYTES = 512 * MIB;
+/** A bundle or watermark that stands still for so long is told of in a job message. */
+export const DEFAULT_STUCK_AFTER_MS = 300_000;
 /** As Flink's lower bound for operators with parallelism below 86. */
 export const DEFAULT_MAX_PARALLELISM = 128;

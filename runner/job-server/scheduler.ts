@@ -1,6 +1,7 @@
 /** Runs jobs on the registered workers, each on the engine that it needs. */
 import { WeirError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
+import { DEFAULT_STUCK_AFTER_MS } from "../base/limits.ts";
 import { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { readManifests } from "../checkpoint/read-manifests.ts";
 import { locationIn } from "../storage/checkpoint-storage.ts";
@@ -13,7 +14,7 @@ import { boundTo } from "./restore-points.ts";
 import type { SavepointResult } from "./savepoints.ts";
 import { SlowBundleTable } from "./slow-bundle-table.ts";
 import { parallelismFor } from "./streaming-plan.ts";
-import { DEFAULT_STUCK_AFTER_MS, StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
+import { StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
 
 export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 

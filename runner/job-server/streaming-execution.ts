@@ -11,6 +11,7 @@ import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } fro
 import { chance, type Clock } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { WorkerId } from "../base/ids.ts";
+import { DEFAULT_STUCK_AFTER_MS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
@@ -58,8 +59,6 @@ type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
 
 /** A local worker is there in about a second: worth waiting for, or its share stays with the others for good. */
 const MORE_WORKERS_WAIT_MS = 2_000;
-/** A bundle or watermark that stands still for so long is told of in a job message. */
-export const DEFAULT_STUCK_AFTER_MS = 300_000;
 
 export class StreamingExecution implements Execution, WorkerListener {
   readonly #init: StreamingExecutionInit;

@@ -1,5 +1,5 @@
-"""A streaming job whose watermark is held, by each thing that can hold one: a timer far in the future, a source that never
-ends, a grouping whose trigger waits for more, main input whose side input is not ready.
+"""A streaming job whose watermark is held: by a timer far in the future, a source that never ends, a grouping whose trigger
+waits for more, main input whose side input is not ready.
 
 Submits it to the endpoint given as the argument, prints its job id as JSON, and waits for a line on stdin to cancel it.
 """

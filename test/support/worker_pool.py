@@ -27,7 +27,7 @@ class WorkerPool:
       if not starts_listening(self.process, '127.0.0.1', self.port, READY_SECONDS):
         self.kill()
         log.seek(0)
-        raise RuntimeError('the worker pool at port %d did not start:\n%s' % (self.port, log.read()[-4000:].decode()))
+        raise RuntimeError('the worker pool at port %d did not start:\n%s' % (self.port, log.read()[-4000:].decode(errors='replace')))
 
   @property
   def options(self):
