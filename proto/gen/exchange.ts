@@ -34,7 +34,7 @@ export interface ReadResponse {
 export interface SubscribeRequest {
   /** In the first message of a stream only. */
   jobId: string;
-  /** The job's, not a task's: one of an older attempt is refused. */
+  /** The region's, not a task's: one of an older attempt is refused. */
   executionAttempt: number;
   datasetId: string;
   producerSubtask: number;
@@ -42,6 +42,8 @@ export interface SubscribeRequest {
   consumerSubtask: number;
   /** The first item that the consumer has not got, from 1. */
   nextSequence: bigint;
+  /** Of the job, as in DeployStreamTasks. */
+  region: number;
   /**
    * More bytes that may be sent. The first grant is the window: the producer sends while any of it is left, so that
    * no more than the window and one message is in transit.
@@ -275,6 +277,7 @@ function createBaseSubscribeRequest(): SubscribeRequest {
     consumerVertexId: "",
     consumerSubtask: 0,
     nextSequence: 0n,
+    region: 0,
     creditBytes: 0n,
   };
 }
@@ -304,6 +307,9 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
         throw new globalThis.Error("value provided for field message.nextSequence of type int64 too large");
       }
       writer.uint32(56).int64(message.nextSequence);
+    }
+    if (message.region !== 0) {
+      writer.uint32(72).int32(message.region);
     }
     if (message.creditBytes !== 0n) {
       if (BigInt.asIntN(64, message.creditBytes) !== message.creditBytes) {
@@ -383,6 +389,14 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
             message.nextSequence = reader.int64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.region = reader.int32();
+            continue;
+          }
           case 8: {
             if (tag !== 64) {
               break;
@@ -417,6 +431,7 @@ export const SubscribeRequest: MessageFns<SubscribeRequest> = {
     message.nextSequence = (object.nextSequence !== undefined && object.nextSequence !== null)
       ? BigInt(object.nextSequence)
       : 0n;
+    message.region = object.region ?? 0;
     message.creditBytes = (object.creditBytes !== undefined && object.creditBytes !== null)
       ? BigInt(object.creditBytes)
       : 0n;

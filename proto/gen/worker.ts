@@ -304,19 +304,27 @@ export interface SnapshotFile {
   inFlight: boolean;
 }
 
-/** Tasks of one execution attempt, which ends all older attempts of the job on this worker. */
+/**
+ * Tasks of one region of the job, a part that no channel connects with another one, in one execution attempt, which ends
+ * all older attempts of the region on this worker. An attempt's number is used once in a job: it names its region, too.
+ */
 export interface DeployStreamTasks {
   jobId: string;
   executionAttempt: number;
   tasks: StreamTaskDeployment[];
   /** Directory for snapshots; empty: the job takes none. */
   checkpointDirectory: string;
+  region: number;
+  /** Of all regions of the job on this worker, which share its memory. */
+  workerTaskCount: number;
+  workerChannelCount: number;
 }
 
-/** Ends the tasks of this attempt and all before it. */
+/** Ends the region's tasks of this attempt and all before it. */
 export interface CancelStreamTasks {
   jobId: string;
   executionAttempt: number;
+  region: number;
 }
 
 /** Sent when something changes, and with the heartbeat's rhythm while the job runs. */
@@ -3544,7 +3552,15 @@ export const SnapshotFile: MessageFns<SnapshotFile> = {
 };
 
 function createBaseDeployStreamTasks(): DeployStreamTasks {
-  return { jobId: "", executionAttempt: 0, tasks: [], checkpointDirectory: "" };
+  return {
+    jobId: "",
+    executionAttempt: 0,
+    tasks: [],
+    checkpointDirectory: "",
+    region: 0,
+    workerTaskCount: 0,
+    workerChannelCount: 0,
+  };
 }
 
 export const DeployStreamTasks: MessageFns<DeployStreamTasks> = {
@@ -3560,6 +3576,15 @@ export const DeployStreamTasks: MessageFns<DeployStreamTasks> = {
     }
     if (message.checkpointDirectory !== "") {
       writer.uint32(34).string(message.checkpointDirectory);
+    }
+    if (message.region !== 0) {
+      writer.uint32(40).int32(message.region);
+    }
+    if (message.workerTaskCount !== 0) {
+      writer.uint32(48).int32(message.workerTaskCount);
+    }
+    if (message.workerChannelCount !== 0) {
+      writer.uint32(56).int32(message.workerChannelCount);
     }
     return writer;
   },
@@ -3609,6 +3634,30 @@ export const DeployStreamTasks: MessageFns<DeployStreamTasks> = {
             message.checkpointDirectory = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.region = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.workerTaskCount = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.workerChannelCount = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3630,12 +3679,15 @@ export const DeployStreamTasks: MessageFns<DeployStreamTasks> = {
     message.executionAttempt = object.executionAttempt ?? 0;
     message.tasks = object.tasks?.map((e) => StreamTaskDeployment.fromPartial(e)) || [];
     message.checkpointDirectory = object.checkpointDirectory ?? "";
+    message.region = object.region ?? 0;
+    message.workerTaskCount = object.workerTaskCount ?? 0;
+    message.workerChannelCount = object.workerChannelCount ?? 0;
     return message;
   },
 };
 
 function createBaseCancelStreamTasks(): CancelStreamTasks {
-  return { jobId: "", executionAttempt: 0 };
+  return { jobId: "", executionAttempt: 0, region: 0 };
 }
 
 export const CancelStreamTasks: MessageFns<CancelStreamTasks> = {
@@ -3645,6 +3697,9 @@ export const CancelStreamTasks: MessageFns<CancelStreamTasks> = {
     }
     if (message.executionAttempt !== 0) {
       writer.uint32(16).int32(message.executionAttempt);
+    }
+    if (message.region !== 0) {
+      writer.uint32(24).int32(message.region);
     }
     return writer;
   },
@@ -3678,6 +3733,14 @@ export const CancelStreamTasks: MessageFns<CancelStreamTasks> = {
             message.executionAttempt = reader.int32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.region = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3697,6 +3760,7 @@ export const CancelStreamTasks: MessageFns<CancelStreamTasks> = {
     const message = createBaseCancelStreamTasks();
     message.jobId = object.jobId ?? "";
     message.executionAttempt = object.executionAttempt ?? 0;
+    message.region = object.region ?? 0;
     return message;
   },
 };

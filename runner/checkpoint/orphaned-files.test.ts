@@ -15,6 +15,14 @@ function manifest(checkpointId: number, ...paths: string[]): SnapshotManifest {
   };
 }
 
+/** "v2" is of a region that has not restarted. */
+const attemptOf = (vertexId: string) =>
+  new Map([
+    ["v0", 3],
+    ["v12", 30],
+    ["v2", 2],
+  ]).get(vertexId);
+
 const at = (...names: string[]) => names.map((name) => `s3://bucket/job/${name}`);
 
 test("what no kept checkpoint lists goes when its attempt is over; what the attempt writes now stays", (t) => {
@@ -32,6 +40,8 @@ test("what no kept checkpoint lists goes when its attempt is over; what the atte
     "state/v0.0.3-9.delta",
     "state/v0.0.3-10.delta.part",
     "state/v12.4.30-10.base",
+    "state/v2.0.2-10.delta",
+    "state/gone.0.1-10.delta",
     "leader-2.json",
     "state/notes.txt",
     "state/v0.0.1-3.base.d/of-a-user",
@@ -44,7 +54,7 @@ test("what no kept checkpoint lists goes when its attempt is over; what the atte
     "state/v0.0.2-6.delta",
     "state/v0.0.2-8.delta.ab-cd.part",
   );
-  t.deepEqual(orphanedFiles({ locations: [...files, ...stays, ...manifests], kept, executionAttempt: 3 }), [
+  t.deepEqual(orphanedFiles({ locations: [...files, ...stays, ...manifests], kept, attemptOf }), [
     ...manifests,
     ...files,
   ]);
@@ -52,5 +62,5 @@ test("what no kept checkpoint lists goes when its attempt is over; what the atte
 
 test("where no checkpoint is kept, no manifest goes", (t) => {
   const locations = at("checkpoint-1.json", "state/v0.0.1-1.base");
-  t.deepEqual(orphanedFiles({ locations, kept: [], executionAttempt: 1 }), []);
+  t.deepEqual(orphanedFiles({ locations, kept: [], attemptOf }), []);
 });

@@ -1,20 +1,34 @@
 /**
- * The tasks of one execution attempt as its checkpoints see them: what a manifest says of them, and their names for
+ * The tasks of a job between two restarts as its checkpoints see them: what a manifest says of them, and their names for
  * people. Pure.
  */
 import type { CheckpointAck } from "../../proto/gen/worker.ts";
-import type { WorkerId } from "../base/ids.ts";
+import type { VertexId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { TaskReport } from "../checkpoint/checkpoint-observer.ts";
 import type { CheckpointRecord, SnapshotFileRef, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
-import { type PlacedTask, type TaskKey, taskKey } from "./streaming-plan.ts";
+import type { DeployedRegion } from "./region-attempts.ts";
+import { type PlacedTask, type StreamingPlan, type TaskKey, taskKey } from "./streaming-plan.ts";
 
 export interface CheckpointAttempt {
+  /** The newest one of its regions: greater than all that have ended. */
   readonly executionAttempt: number;
   readonly tasks: ReadonlyMap<TaskKey, PlacedTask>;
-  /** Where barriers begin. */
-  readonly sourceWorkers: ReadonlySet<WorkerId>;
+  readonly regions: readonly DeployedRegion[];
+}
+
+export function checkpointAttempt(plan: StreamingPlan, regions: readonly DeployedRegion[]): CheckpointAttempt {
+  return {
+    executionAttempt: Math.max(...regions.map(({ executionAttempt }) => executionAttempt)),
+    tasks: new Map(plan.tasks.map((task) => [task.key, task])),
+    regions,
+  };
+}
+
+/** The execution attempt that a vertex' tasks are in; undefined for one that the job has not. */
+export function attemptOf({ regions }: CheckpointAttempt, vertexId: string): number | undefined {
+  return regions.find(({ vertexIds }) => vertexIds.has(vertexId as VertexId))?.executionAttempt;
 }
 
 /** A checkpoint that all tasks have acknowledged. */

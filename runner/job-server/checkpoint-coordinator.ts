@@ -17,13 +17,22 @@ import { type CheckpointId, CheckpointSchedule } from "../checkpoint/checkpoint-
 import { FailureNotices, type Notice } from "../checkpoint/failure-notices.ts";
 import type { SettingsFacts } from "../checkpoint/guard-rails.ts";
 import { SupersededError } from "../checkpoint/leader-claim.ts";
-import { orphanedFiles } from "../checkpoint/orphaned-files.ts";
 import { RetainedCheckpoints, type Retirement } from "../checkpoint/retained-checkpoints.ts";
 import type { CheckpointRecord, SnapshotManifest } from "../checkpoint/snapshot-manifest.ts";
 import { TolerableFailures } from "../checkpoint/tolerable-failures.ts";
-import { type CheckpointAttempt, filesOfAck, manifestOf, namesOf, reportOf } from "./checkpoint-attempt.ts";
+import {
+  attemptOf,
+  type CheckpointAttempt,
+  checkpointAttempt,
+  filesOfAck,
+  manifestOf,
+  namesOf,
+  reportOf,
+} from "./checkpoint-attempt.ts";
+import { CheckpointCleanup } from "./checkpoint-cleanup.ts";
 import type { CheckpointCoordinatorInit } from "./checkpoint-coordinator-init.ts";
 import type { CheckpointCounts, JobOutcome } from "./job-executor.ts";
+import type { DeployedRegion } from "./region-attempts.ts";
 import { type RestorePoint, RestorePoints } from "./restore-points.ts";
 import { type SavepointRequest, type SavepointResult, Savepoints, savepointText } from "./savepoints.ts";
 import { type StreamingPlan, taskKey } from "./streaming-plan.ts";
@@ -45,8 +54,7 @@ export class CheckpointCoordinator {
   readonly #notices = new FailureNotices();
   readonly #tolerable: TolerableFailures;
   #timer = new AbortController();
-  /** Of the last one after whose first checkpoint orphaned files were deleted. */
-  #cleanedAttempt = 0;
+  readonly #cleanup: CheckpointCleanup;
   /** The manifests that are being written, and what is deleted after them. */
   #writing: Promise<void> = Promise.resolve();
   /** The manifest before is durable, or given up. */
@@ -60,6 +68,7 @@ export class CheckpointCoordinator {
     this.#jobId = init.run.jobId;
     this.#schedule = new CheckpointSchedule(init.settings);
     this.#retained = new RetainedCheckpoints(init.settings.retained);
+    this.#cleanup = new CheckpointCleanup(init, this.#retained);
     this.#restores = new RestorePoints(init, this.#retained);
     this.#tolerable = new TolerableFailures(init.settings.tolerableFailures);
   }
@@ -95,15 +104,14 @@ export class CheckpointCoordinator {
     return this.#restores.isRestoreFailure(failure);
   }
 
-  /** A new execution attempt is deployed. Checkpoints begin with `tasksRunning`. */
-  begin(executionAttempt: number, plan: StreamingPlan): void {
-    const tasks = new Map(plan.tasks.map((task) => [task.key, task]));
+  /** All regions of the job are deployed, some of them anew. Checkpoints begin with `tasksRunning`. */
+  begin(plan: StreamingPlan, regions: readonly DeployedRegion[]): void {
     this.#attempts++;
-    this.#attempt = { executionAttempt, tasks, sourceWorkers: plan.sourceWorkers };
+    this.#attempt = checkpointAttempt(plan, regions);
     this.#isRunning = false;
   }
 
-  /** Every task of the attempt can take barriers now. Idempotent. */
+  /** Every task of the job can take barriers now. Idempotent. */
   tasksRunning(): void {
     if (this.#isRunning || this.#attempt === undefined) return;
     this.#isRunning = true;
@@ -132,12 +140,24 @@ export class CheckpointCoordinator {
 
   /** The savepoint that waits, if there is one, as soon as no checkpoint runs. @returns whether there is */
   #triggerNext(): boolean {
-    if (this.#savepoints.waiting === undefined || this.#final !== undefined) return false;
+    if (this.#savepoints.waiting === undefined || this.#final !== undefined || !this.#isRunning) return false;
     this.#trigger("savepoint");
     return true;
   }
 
-  /** The attempt has ended. Idempotent. */
+  /**
+   * The execution attempt of some regions has ended, the other ones' tasks go on: checkpoints that miss an acknowledgment are
+   * given up, and none begins before `begin`. Idempotent.
+   */
+  interrupt(): void {
+    this.#savepoints.failed("tasks of the job ended before it was complete.");
+    this.#isRunning = false;
+    this.#final = undefined;
+    for (const id of this.#schedule.running) if (this.#schedule.waitingFor(id).length > 0) this.#ended(id, false);
+    this.#timer.abort();
+  }
+
+  /** The execution attempt of every region has ended. Idempotent. */
   end(): void {
     this.#timer.abort();
     this.#savepoints.failed("the job's tasks ended before it was complete.");
@@ -176,7 +196,7 @@ export class CheckpointCoordinator {
 
   #arm(): void {
     this.#timer.abort();
-    const wakeMs = this.#schedule.wakeMs;
+    const wakeMs = this.#isRunning ? this.#schedule.wakeMs : undefined;
     if (wakeMs !== undefined) this.#wake(Math.max(0, wakeMs - this.#init.clock.nowMs()), () => this.#onTimer());
   }
 
@@ -215,17 +235,18 @@ export class CheckpointCoordinator {
     this.#observed.begin(checkpointId);
     const overtakesAfterMs = isSavepoint ? undefined : this.#init.settings.overtakesAfterMs;
     const savepoint = isSavepoint ? this.#savepoints.began(checkpointId) : NO_SAVEPOINT;
-    for (const workerId of attempt.sourceWorkers)
-      this.#init.workers.opened.get(workerId)?.send({
-        $case: "triggerCheckpoint",
-        value: {
-          jobId: this.#jobId,
-          executionAttempt: attempt.executionAttempt,
-          checkpointId: BigInt(checkpointId),
-          overtakesAfterMs: overtakesAfterMs === undefined ? undefined : BigInt(overtakesAfterMs),
-          ...savepoint,
-        },
-      });
+    for (const { sourceWorkers, executionAttempt } of attempt.regions)
+      for (const workerId of sourceWorkers)
+        this.#init.workers.opened.get(workerId)?.send({
+          $case: "triggerCheckpoint",
+          value: {
+            jobId: this.#jobId,
+            executionAttempt,
+            checkpointId: BigInt(checkpointId),
+            overtakesAfterMs: overtakesAfterMs === undefined ? undefined : BigInt(overtakesAfterMs),
+            ...savepoint,
+          },
+        });
     this.#arm();
     return checkpointId;
   }
@@ -233,7 +254,7 @@ export class CheckpointCoordinator {
   /** Acknowledgments of other attempts and checkpoints are ignored. */
   acknowledged(ack: CheckpointAck): void {
     const attempt = this.#attempt;
-    if (attempt === undefined || ack.executionAttempt !== attempt.executionAttempt) return;
+    if (attempt === undefined || ack.executionAttempt !== attemptOf(attempt, ack.vertexId)) return;
     const key = taskKey(ack.vertexId, ack.subtaskIndex);
     const id = this.#schedule.running.find((each) => BigInt(each) === ack.checkpointId);
     if (ack.failure !== "") {
@@ -259,7 +280,7 @@ export class CheckpointCoordinator {
     });
     const written = this.#manifestWritten.then(() => this.#write(id, manifest));
     this.#manifestWritten = written;
-    const cleaned = written.then((retired) => retired && this.#delete(retired, manifest.executionAttempt));
+    const cleaned = written.then((retired) => retired && this.#cleanup.delete(retired, attempt));
     this.#writing = Promise.all([this.#writing, cleaned]).then(() => undefined);
   }
 
@@ -307,30 +328,6 @@ export class CheckpointCoordinator {
     return retired;
   }
 
-  /** Never rejects. */
-  async #delete({ manifests, files }: Retirement, executionAttempt: number): Promise<void> {
-    const { directory, log } = this.#init;
-    try {
-      await directory.delete([...manifests.map(({ checkpointId }) => directory.manifestPath(checkpointId)), ...files]);
-      await this.#deleteOrphans(executionAttempt);
-    } catch (thrown) {
-      log.warn({ job: this.#jobId, err: thrown }, "files of earlier checkpoints could not be deleted");
-    }
-  }
-
-  /** Once for each execution attempt, with its first checkpoint: those before it write no more. */
-  async #deleteOrphans(executionAttempt: number): Promise<void> {
-    if (this.#cleanedAttempt >= executionAttempt) return;
-    const { directory, log } = this.#init;
-    const locations = await directory.locations();
-    const orphans = orphanedFiles({ locations, kept: this.#retained.newestFirst, executionAttempt });
-    if (orphans.length > 0) {
-      await directory.delete(orphans);
-      log.info({ job: this.#jobId, files: orphans.length }, "files that no checkpoint needs are deleted");
-    }
-    this.#cleanedAttempt = executionAttempt;
-  }
-
   #abort(id: CheckpointId, reason: string): void {
     if (!this.#schedule.running.includes(id)) return;
     this.#tell(this.#notices.failed(id, reason, this.#init.clock.nowMs()));
@@ -352,16 +349,12 @@ export class CheckpointCoordinator {
     if (!complete) this.#observed.gaveUp(id);
     if (durationMs === undefined || attempt === undefined) return;
     this.#init.log.debug({ job: this.#jobId, checkpoint: id, durationMs, complete }, "checkpoint ended");
-    this.#init.workers.send({
-      $case: "checkpointEnd",
-      value: {
-        jobId: this.#jobId,
-        executionAttempt: attempt.executionAttempt,
-        checkpointId: BigInt(id),
-        complete,
-        stop,
-      },
-    });
+    for (const { byWorker, executionAttempt } of attempt.regions)
+      for (const workerId of byWorker.keys())
+        this.#init.workers.opened.get(workerId)?.send({
+          $case: "checkpointEnd",
+          value: { jobId: this.#jobId, executionAttempt, checkpointId: BigInt(id), complete, stop },
+        });
     if (complete) this.#init.onComplete();
     if (stop) {
       this.#timer.abort();

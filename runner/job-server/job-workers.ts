@@ -98,6 +98,28 @@ export class JobWorkers {
   }
 }
 
+/** Waits until there are as many workers as are wanted. */
+export class WorkerArrivals {
+  readonly #directory: WorkerDirectory;
+  readonly #wanted: number;
+  readonly #enough = new AbortController();
+
+  constructor(directory: WorkerDirectory, wanted: number) {
+    this.#directory = directory;
+    this.#wanted = wanted;
+  }
+
+  /** Another one is there. */
+  joined(): void {
+    if (this.#directory.workers.length >= this.#wanted) this.#enough.abort();
+  }
+
+  /** Aborted when there are enough, or with `signal`. */
+  until(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([this.#enough.signal, signal]);
+  }
+}
+
 /** Resolves with a message for people when there has been no worker for too long: none came, or all were lost. */
 export async function noWorkerFor(
   directory: WorkerDirectory,

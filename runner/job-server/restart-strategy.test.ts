@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { readDurationMs } from "./duration-text.ts";
 import { jobSettings } from "./job-settings.ts";
 import { readOptions } from "./pipeline-options.ts";
-import { forbidsRestarts, type RestartPolicy, restartsAnyFailure, RestartStrategy } from "./restart-strategy.ts";
+import { forbidsRestarts, mayComeRight, type RestartPolicy, RestartStrategy } from "./restart-strategy.ts";
 
 const policyOf = (options: Record<string, unknown>): RestartPolicy => jobSettings(readOptions(options)).restarts;
 /** Neither more nor less than the delay itself. */
@@ -91,10 +91,12 @@ test("none, by any name, and no retries forbid restarts; a strategy that is name
   for (const type of ["none", "off", "disable"]) t.true(forbidsRestarts(policyOf({ restart_strategy_type: type })));
   t.true(forbidsRestarts(policyOf({ number_of_execution_retries: 0 })));
   t.deepEqual(delaysOf(policyOf({ restart_strategy_type: "none" }), [0]), ["give up"]);
-  t.false(restartsAnyFailure(policyOf({})));
-  t.false(restartsAnyFailure(policyOf({ restart_strategy_type: "off" })));
+  t.false(mayComeRight(undefined, policyOf({})));
+  t.false(mayComeRight(undefined, policyOf({ restart_strategy_type: "off" })));
   for (const type of ["fixed-delay", "failurerate", "exponential-delay"])
-    t.true(restartsAnyFailure(policyOf({ restart_strategy_type: type })));
+    t.true(mayComeRight(undefined, policyOf({ restart_strategy_type: type })));
+  t.true(mayComeRight({ retry: true, environmentLost: false }, policyOf({})));
+  t.false(mayComeRight({ retry: true, environmentLost: true }, policyOf({ restart_strategy_type: "fixed-delay" })));
 });
 
 test("Flink's names have Flink's defaults and its way to write durations", (t) => {

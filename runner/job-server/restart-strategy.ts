@@ -54,9 +54,17 @@ const DEFAULT_MAX_RESTARTS = 3;
 /** A worker that died takes about so long to be replaced, and its end to be seen by all. */
 const DEFAULT_DELAY_MS = 500;
 
-/** Restarts were asked for: failures of the pipeline count too, as in Flink. */
-export function restartsAnyFailure(policy: RestartPolicy): boolean {
-  return policy.kind !== "default" && !forbidsRestarts(policy);
+/**
+ * Whether a task that failed may be started again: it says so itself, or the user has asked for restarts, which are for
+ * failures of the pipeline too, as in Flink. An environment that is gone for good does not come back.
+ * @param failure undefined: it did not say why
+ */
+export function mayComeRight(
+  failure: { readonly retry: boolean; readonly environmentLost: boolean } | undefined,
+  policy: RestartPolicy,
+): boolean {
+  if (failure?.environmentLost === true) return false;
+  return failure?.retry === true || (policy.kind !== "default" && !forbidsRestarts(policy));
 }
 
 export function forbidsRestarts(policy: RestartPolicy): boolean {

@@ -20,6 +20,8 @@ import { NOTHING_RESTORED, type RestoredTask } from "./streaming-plan.ts";
 /** Where an execution attempt goes on from. */
 export interface RestorePoint {
   readonly checkpointId: number;
+  /** A newer one was found damaged, so that no task can stay where that one was. */
+  readonly fellBack: boolean;
   /** Subtasks by vertex, where it holds data that was in flight between them: it can be restored at no other number. */
   readonly boundTo: ReadonlyMap<string, number> | undefined;
   readonly taskOf: (vertexId: VertexId, subtaskIndex: number, parallelism: number) => RestoredTask;
@@ -83,11 +85,11 @@ export class RestorePoints {
     const candidates = this.#retained.newestFirst;
     if (candidates.length > 0) this.#hadSome = true;
     else if (!this.#hadSome) return run.savepoint === undefined ? undefined : savepointPoint(run.savepoint);
-    for (const { checkpointId } of candidates) {
+    for (const [index, { checkpointId }] of candidates.entries()) {
       try {
         const manifest = await readWhole(this.#init, checkpointId);
         this.#restored = checkpointId;
-        return restorePointOf(manifest);
+        return restorePointOf(manifest, index > 0);
       } catch (thrown) {
         if (WeirError.from(thrown).code === "UNAVAILABLE") throw thrown;
         this.#retained.damaged(checkpointId);
@@ -150,10 +152,11 @@ export class RestorePoints {
 }
 
 /** Tasks of a vertex whose parallelism is as it was go on with their own files; else each takes its part of all. */
-function restorePointOf(manifest: SnapshotManifest): RestorePoint {
+function restorePointOf(manifest: SnapshotManifest, fellBack: boolean): RestorePoint {
   const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
   return {
     checkpointId: manifest.checkpointId,
+    fellBack,
     boundTo: boundTo(manifest),
     taskOf: (vertexId, subtaskIndex, parallelism) => {
       const tasks = byVertex.get(vertexId) ?? [];
@@ -172,6 +175,7 @@ export function savepointPoint({ manifest, match }: OpenedSavepoint): RestorePoi
   const byVertex = Map.groupBy(manifest.tasks, ({ vertexId }) => vertexId);
   return {
     checkpointId: manifest.checkpointId,
+    fellBack: false,
     boundTo: boundTo(manifest),
     taskOf: (vertexId, subtaskIndex, parallelism) => {
       const matched = match.vertices.get(vertexId);

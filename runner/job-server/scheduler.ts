@@ -14,7 +14,8 @@ import { boundTo } from "./restore-points.ts";
 import type { SavepointResult } from "./savepoints.ts";
 import { SlowBundleTable } from "./slow-bundle-table.ts";
 import { parallelismFor } from "./streaming-plan.ts";
-import { StreamingExecution, type StreamingExecutionInit } from "./streaming-execution.ts";
+import { StreamingExecution } from "./streaming-execution.ts";
+import type { StreamingExecutionInit } from "./streaming-execution-init.ts";
 
 export type SchedulerInit = BlockingExecutionInit & StreamingExecutionInit;
 

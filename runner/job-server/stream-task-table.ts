@@ -1,12 +1,12 @@
 /**
- * What is known of the tasks of a streaming job's current execution attempt: how far each has come and what it last
- * said of itself. Pure.
+ * What is known of the tasks of a streaming job in the current execution attempts of its regions: how far each has come and
+ * what it last said of itself. Pure.
  *
- * Invariant: a task's state moves RUNNING → FINISHED, and back only by a new execution attempt.
+ * Invariant: a task's state moves RUNNING → FINISHED, and back only by the end of its execution attempt.
  */
 import type { StreamTaskStatus } from "../../proto/gen/worker.ts";
 import type { WorkerId } from "../base/ids.ts";
-import type { PlacedTask, StreamingPlan, TaskKey } from "./streaming-plan.ts";
+import type { PlacedTask, PlannedRegion, StreamingPlan, TaskKey } from "./streaming-plan.ts";
 import { MAX_TIMESTAMP, type TaskHold } from "./watermark-text.ts";
 
 /** For people: `weir explain`, and messages about what does not move. Plain data. */
@@ -50,11 +50,32 @@ export class StreamTaskTable {
   /** The most tasks that were finished in any attempt: more is progress. */
   #mostFinished = 0;
 
-  /** Begins an execution attempt. */
-  reset(plan: StreamingPlan): void {
-    this.#entries = new Map(plan.tasks.map((task) => [task.key, { task, state: "deployed", status: undefined }]));
-    this.#notRunning = plan.tasks.length;
-    this.#unfinished = plan.tasks.length;
+  /** Regions that were not in one begin an execution attempt. */
+  deployed(plan: StreamingPlan): void {
+    this.#entries = new Map(
+      plan.tasks.map((task) => [
+        task.key,
+        { state: "deployed", status: undefined, ...this.#entries.get(task.key), task },
+      ]),
+    );
+    this.#count();
+  }
+
+  /** The execution attempts of regions have ended. */
+  lost(regions: readonly PlannedRegion[]): void {
+    const indices = new Set(regions.map(({ index }) => index));
+    for (const entry of this.#entries.values()) {
+      if (!indices.has(entry.task.region)) continue;
+      entry.state = "deployed";
+      entry.status = undefined;
+    }
+    this.#count();
+  }
+
+  #count(): void {
+    const states = [...this.#entries.values()].map(({ state }) => state);
+    this.#notRunning = states.filter((state) => state === "deployed").length;
+    this.#unfinished = states.filter((state) => state !== "finished").length;
   }
 
   /** Running or finished. */

@@ -1,59 +1,37 @@
 /**
- * Runs one streaming job: deploys all of its tasks at once, hears how they fare, and restarts all of them from the last
- * complete checkpoint, or from the beginning, when one of them or a worker is lost.
+ * Runs one streaming job: deploys all of its tasks at once, hears how they fare, and when one of them or a worker is lost,
+ * restarts the regions that had it from the last complete checkpoint, or from the beginning; the others go on.
  *
- * Each deployment is an execution attempt: messages of earlier ones are dropped, here and on the workers. Within an
- * attempt the execution is in one phase:
+ * Each deployment of a region is an execution attempt: messages of earlier ones are dropped, here and on the workers. The
+ * execution is in one phase:
  *   waiting (for a worker) → restoring (a checkpoint is looked for) → running → restarting (a pause) → waiting …
- * and `ended` is reached from any of them, once.
+ * and `ended` is reached from any of them, once. All regions are up while it is running, and only then.
  */
 import { StreamTaskChange_State, type StreamTaskChange, type WorkerMessage } from "../../proto/gen/worker.ts";
-import { chance, type Clock } from "../base/clock.ts";
+import { chance } from "../base/clock.ts";
 import { WeirError } from "../base/errors.ts";
 import type { WorkerId } from "../base/ids.ts";
 import { DEFAULT_STUCK_AFTER_MS } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
-import type { CheckpointDirectory } from "../checkpoint/checkpoint-directory.ts";
 import { ATTEMPTS_PER_CLAIM } from "../checkpoint/leader-claim.ts";
-import type { CheckpointRemovals } from "./checkpoint-removals.ts";
 import type { CheckpointCoordinator } from "./checkpoint-coordinator.ts";
 import type { Execution } from "./executor-selection.ts";
 import { type JobObserver, type JobOutcome, type JobProgress, type JobRun, messageImportance } from "./job-executor.ts";
-import { JobWorkers, noWorkerFor, type WorkerDirectory } from "./job-workers.ts";
+import { JobWorkers, noWorkerFor, WorkerArrivals } from "./job-workers.ts";
+import { deployRegion } from "./deploy-region.ts";
 import { openCoordinator } from "./open-coordinator.ts";
-import { restartsAnyFailure, RestartStrategy } from "./restart-strategy.ts";
+import { type DeployedRegion, RegionAttempts } from "./region-attempts.ts";
+import { mayComeRight, RestartStrategy } from "./restart-strategy.ts";
 import { type RestorePoint, savepointPoint } from "./restore-points.ts";
 import { defaultSavepointPath, noCheckpoints } from "./savepoint-folder.ts";
 import type { SavepointResult } from "./savepoints.ts";
 import { StreamMetrics } from "./stream-metrics.ts";
 import { StreamTaskTable } from "./stream-task-table.ts";
+import type { StreamingExecutionInit } from "./streaming-execution-init.ts";
 import { planStreaming, stateSubtasks, type StreamingPlan, streamingParallelism, taskKey } from "./streaming-plan.ts";
 import { successivePlacement } from "./successive-placement.ts";
 import { StuckWatermarks } from "./stuck-watermarks.ts";
 import { TestStreamDriver } from "./test-stream-driver.ts";
 import type { RegisteredWorker, WorkerListener } from "./worker-registry.ts";
-
-export interface StreamingExecutionInit {
-  readonly registry: WorkerDirectory;
-  /** A job without any worker waits so long for one before it fails. */
-  readonly workerWaitMs: number;
-  /** Workers that the server starts, and starts again, itself. */
-  readonly localWorkerCount?: number;
-  /** Of all jobs that do not say where: a local directory. */
-  readonly checkpointDirectory: string;
-  /** Of savepoints that are given no folder: one that lasts; undefined where there is none. */
-  readonly savepointDirectory?: string | undefined;
-  /** Opens a job's directory of checkpoints by its absolute path; default: the local one. */
-  readonly openCheckpoints?: (path: string) => CheckpointDirectory;
-  /** Of the folders of all jobs. */
-  readonly removals?: CheckpointRemovals;
-  /** A bundle, or a watermark while input waits, that has not moved for so long is told of. Default: 5 minutes. */
-  readonly stuckAfterMs?: number;
-  /** Of the job's metrics; what does not fit is left out. Default: that of the metrics themselves. */
-  readonly metricsBytes?: number;
-  readonly clock: Clock;
-  readonly log: Log;
-}
 
 type Phase = "waiting" | "restoring" | "running" | "restarting" | "ended";
 
@@ -73,16 +51,18 @@ export class StreamingExecution implements Execution, WorkerListener {
   readonly #abort = new AbortController();
   readonly #checkpoints: CheckpointCoordinator | undefined;
   #phase: Phase = "waiting";
+  /** The newest of all regions. */
   #executionAttempt = 0;
+  readonly #regions = new RegionAttempts();
   #plan: StreamingPlan | undefined;
   /** Chosen with the first deployment. */
   #parallelism: number | undefined;
   /** The workers of the newest deployment. */
   #placement: readonly WorkerId[] = [];
   #driver: TestStreamDriver | undefined;
-  #onJoined: (() => void) | undefined;
+  #arrivals: WorkerArrivals | undefined;
   #isDraining = false;
-  /** In this attempt. */
+  /** Since the last restart. */
   #isDrainSent = false;
   #isFinishing = false;
 
@@ -107,7 +87,7 @@ export class StreamingExecution implements Execution, WorkerListener {
     };
     const onSuperseded = (message: string) => this.end({ kind: "failed", message });
     const onIntolerable = (cause: string) =>
-      this.#restart(cause, (restarts) =>
+      this.#restart(this.#regions.up, cause, (restarts) =>
         restarts === 0 ? `${cause}.` : `The job failed again after ${count(restarts, "restart")}: ${cause}.`,
       );
     const told = { onComplete, onSuperseded, onIntolerable, observer };
@@ -144,7 +124,7 @@ export class StreamingExecution implements Execution, WorkerListener {
   end(outcome: JobOutcome): void {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
-    this.#endAttempt();
+    this.#interrupt(this.#regions.up);
     this.#abort.abort();
     this.#metrics.publish();
     this.#outcome.resolve(outcome);
@@ -183,7 +163,10 @@ export class StreamingExecution implements Execution, WorkerListener {
     this.#phase = "restoring";
     this.#checkpoints.restorePoint().then(
       (point) => {
-        if (this.#phase === "restoring") this.#deploy(point);
+        if (this.#phase !== "restoring") return;
+        // What is damaged may be what tasks that run go on from with their next checkpoint.
+        if (point?.fellBack === true) this.#takeDown(this.#regions.up);
+        this.#deploy(point);
       },
       (failure: unknown) => this.end({ kind: "failed", message: WeirError.from(failure).message }),
     );
@@ -192,7 +175,7 @@ export class StreamingExecution implements Execution, WorkerListener {
   #deploy(point: RestorePoint | undefined): void {
     const { graph, jobId, settings } = this.#run;
     const { registry, clock, log } = this.#init;
-    const workers = successivePlacement(registry.workers, this.#placement);
+    const workers = successivePlacement(registry.workers, this.#placement, this.#regions.isAnyUp);
     if (workers.length === 0) {
       this.#phase = "waiting";
       return;
@@ -209,24 +192,24 @@ export class StreamingExecution implements Execution, WorkerListener {
       ...restore,
     });
     this.#executionAttempt = Math.max(this.#executionAttempt, this.#checkpoints?.attemptFloor ?? 0);
-    const executionAttempt = ++this.#executionAttempt;
     this.#plan = plan;
     this.#phase = "running";
-    this.#tasks.reset(plan);
-    this.#metrics.reset(executionAttempt);
-    log.debug({ job: jobId, executionAttempt, tasks: plan.tasks.length, workers: plan.byWorker.size }, "deploying");
-    const hosts = workers.filter(({ workerId }) => plan.byWorker.has(workerId));
-    for (const worker of hosts) {
-      this.#workers.open(worker);
-      const tasks = [...(plan.byWorker.get(worker.workerId) ?? [])];
-      worker.send({
-        $case: "deployStreamTasks",
-        value: { jobId, executionAttempt, tasks, checkpointDirectory: this.#checkpoints?.statePath ?? "" },
-      });
+    this.#regions.replan(plan);
+    this.#tasks.deployed(plan);
+    const hosts = registry.workers.filter(({ workerId }) => plan.loads.has(workerId));
+    for (const worker of hosts) this.#workers.open(worker);
+    for (const region of this.#regions.down) {
+      const executionAttempt = ++this.#executionAttempt;
+      this.#regions.deployed(region, executionAttempt);
+      this.#metrics.begin(region.vertexIds, executionAttempt);
+      const checkpointDirectory = this.#checkpoints?.statePath ?? "";
+      deployRegion(this.#workers, { jobId, plan, region, executionAttempt, checkpointDirectory });
     }
-    this.#checkpoints?.begin(executionAttempt, plan);
+    log.debug({ job: jobId, tasks: plan.tasks.length, workers: hosts.length }, "deployed");
+    this.#checkpoints?.begin(plan, this.#regions.up);
     this.#observer.running();
     if (plan.testStreams.length > 0) {
+      const executionAttempt = this.#executionAttempt;
       const testStreamWorkers = new Set(plan.testStreams.map(({ workerId }) => workerId));
       this.#driver = new TestStreamDriver({ jobId, executionAttempt, workers: hosts, testStreamWorkers, clock });
       void this.#driver.run();
@@ -251,35 +234,49 @@ export class StreamingExecution implements Execution, WorkerListener {
     if (!this.#isDraining || this.#isDrainSent || this.#phase !== "running" || !this.#tasks.allRunning) return;
     this.#isDrainSent = true;
     const { jobId } = this.#run;
-    this.#workers.send({ $case: "drainJob", value: { jobId, executionAttempt: this.#executionAttempt } });
+    for (const { executionAttempt } of this.#regions.up)
+      this.#workers.send({ $case: "drainJob", value: { jobId, executionAttempt } });
   }
 
-  /** What belongs to the current attempt ends with it. */
-  #endAttempt(): void {
+  /** The regions' execution attempts have ended, and what belongs to them. */
+  #interrupt(regions: readonly DeployedRegion[]): void {
+    this.#regions.lost(regions);
     this.#driver?.close();
     this.#driver = undefined;
-    this.#checkpoints?.end();
+    if (this.#regions.isAnyUp) this.#checkpoints?.interrupt();
+    else this.#checkpoints?.end();
     this.#isFinishing = false;
     this.#isDrainSent = false;
   }
 
+  #takeDown(regions: readonly DeployedRegion[]): void {
+    const { jobId } = this.#run;
+    this.#interrupt(regions);
+    this.#tasks.lost(regions);
+    for (const { index: region, executionAttempt } of regions)
+      this.#workers.send({ $case: "cancelStreamTasks", value: { jobId, executionAttempt, region } });
+  }
+
   /** @param cause what has happened, as a sentence without its full stop. */
-  #restart(cause: string, giveUp: (restarts: number) => string): void {
+  #restart(regions: readonly DeployedRegion[], cause: string, giveUp: (restarts: number) => string): void {
+    if (this.#phase === "ended") return;
     const decision = this.#restarts.failed(this.#init.clock.monotonicMs(), chance);
     if (decision.kind === "give-up") {
       this.end({ kind: "failed", message: giveUp(decision.restarts) });
       return;
     }
     const { delayMs, counted } = decision;
-    this.#phase = "restarting";
-    this.#endAttempt();
-    this.#workers.send({
-      $case: "cancelStreamTasks",
-      value: { jobId: this.#run.jobId, executionAttempt: this.#executionAttempt },
-    });
+    this.#takeDown(regions);
     const newest = this.#checkpoints?.newest;
     const from = newest === undefined ? "the beginning" : `checkpoint ${newest}`;
-    this.#observer.message("WARNING", `${cause}; the job restarts from ${from} in ${delayMs / 1000} s (${counted}).`);
+    const [what, rest] = this.#regions.isAnyUp ? ["what is connected to it", "; the rest goes on"] : ["the job", ""];
+    this.#observer.message(
+      "WARNING",
+      `${cause}; ${what} restarts from ${from} in ${delayMs / 1000} s (${counted})${rest}.`,
+    );
+    // Others are being restarted: these come with them.
+    if (this.#phase !== "running") return;
+    this.#phase = "restarting";
     this.#init.clock.sleep(delayMs, this.#abort.signal).then(
       () => this.#awaitWorkers(),
       () => undefined,
@@ -291,32 +288,29 @@ export class StreamingExecution implements Execution, WorkerListener {
     const { registry, clock, localWorkerCount = 0 } = this.#init;
     const { graph, settings } = this.#run;
     const local = Math.min(localWorkerCount, streamingParallelism(graph, settings, localWorkerCount));
-    const wanted = Math.max(local, this.#plan?.byWorker.size ?? 0);
+    const wanted = Math.max(local, this.#plan?.loads.size ?? 0);
     if (registry.workers.length >= wanted) {
       this.#begin();
       return;
     }
-    const joined = new AbortController();
-    this.#onJoined = () => {
-      if (registry.workers.length >= wanted) joined.abort();
-    };
-    const signal = AbortSignal.any([joined.signal, this.#abort.signal]);
     const begin = () => {
-      this.#onJoined = undefined;
+      this.#arrivals = undefined;
       if (this.#phase === "restarting" || this.#phase === "waiting") this.#begin();
     };
-    clock.sleep(MORE_WORKERS_WAIT_MS, signal).then(begin, begin);
+    this.#arrivals = new WorkerArrivals(registry, wanted);
+    clock.sleep(MORE_WORKERS_WAIT_MS, this.#arrivals.until(this.#abort.signal)).then(begin, begin);
   }
 
   workerJoined(): void {
-    if (this.#onJoined !== undefined) this.#onJoined();
+    if (this.#arrivals !== undefined) this.#arrivals.joined();
     else if (this.#phase === "waiting") this.#begin();
   }
 
   workerLost(worker: RegisteredWorker, reason: string): void {
-    const knewJob = this.#workers.lost(worker.workerId);
-    if (!knewJob || this.#phase !== "running" || this.#plan?.byWorker.has(worker.workerId) !== true) return;
+    const lost = this.#regions.on(worker.workerId);
+    if (!this.#workers.lost(worker.workerId) || lost.length === 0) return;
     this.#restart(
+      lost,
       `Worker ${worker.workerId} is lost (${reason})`,
       (restarts) =>
         `The job lost a worker again after ${count(restarts, "restart")}, the last one ${worker.workerId} (${reason}). Does its user code end the worker, or use up the machine's memory?`,
@@ -355,7 +349,7 @@ export class StreamingExecution implements Execution, WorkerListener {
   }
 
   #onTask(change: StreamTaskChange): void {
-    if (this.#phase !== "running" || change.executionAttempt !== this.#executionAttempt) return;
+    if (change.executionAttempt !== this.#regions.attemptOf(change.vertexId)) return;
     const key = taskKey(change.vertexId, change.subtaskIndex);
     if (change.status !== undefined && this.#tasks.told(key, change.status)) this.#checkpoints?.hurry();
     switch (change.state) {
@@ -380,14 +374,14 @@ export class StreamingExecution implements Execution, WorkerListener {
     const message = failure?.message ?? `A task of ${name} failed and did not say why.`;
     const isRestoreFailure = failure !== undefined && this.#checkpoints?.isRestoreFailure(failure) === true;
     if (isRestoreFailure) this.#observer.message("ERROR", `A checkpoint cannot be restored: ${message}`);
-    const retriable = failure !== undefined && failure.retry && !failure.environmentLost;
-    // A user who asks for restarts gets them for failures of the pipeline too, as in Flink.
-    const asked = restartsAnyFailure(this.#run.settings.restarts) && failure?.environmentLost !== true;
-    if (!retriable && !asked && !isRestoreFailure) {
+    const { restarts } = this.#run.settings;
+    if (!isRestoreFailure && !mayComeRight(failure, restarts)) {
       this.end({ kind: "failed", message });
       return;
     }
-    this.#restart(`Subtask ${subtaskIndex} of ${name} failed: ${message.replace(/\.$/, "")}`, (restarts) =>
+    // The files of the others may be damaged, too.
+    const lost = isRestoreFailure ? this.#regions.up : this.#regions.with(vertexId);
+    this.#restart(lost, `Subtask ${subtaskIndex} of ${name} failed: ${message.replace(/\.$/, "")}`, (restarts) =>
       restarts === 0 ? message : `The job failed again after ${count(restarts, "restart")}, the last time: ${message}`,
     );
   }

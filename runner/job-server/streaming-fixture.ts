@@ -98,6 +98,11 @@ export class FakeWorker implements RegisteredWorker {
   all<Case extends ToWorkerCase>($case: Case): ToWorkerValue<Case>[] {
     return this.told.flatMap((message) => (message.$case === $case ? [message.value as ToWorkerValue<Case>] : []));
   }
+
+  /** What it was last told to run of each region. */
+  get deployed(): ToWorkerValue<"deployStreamTasks">[] {
+    return [...new Map(this.all("deployStreamTasks").map((message) => [message.region, message])).values()];
+  }
 }
 
 /** A registry whose workers answer ReleaseJob and nothing else by themselves. */
@@ -138,23 +143,21 @@ export class FakeWorkers {
 
   /** Every task that the worker was last told to run says so. */
   tell(worker: FakeWorker, state: keyof typeof StreamTaskChange_State, more: Partial<StreamTaskChange> = {}): void {
-    const deployed = worker.all("deployStreamTasks").at(-1);
-    for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
-      const { jobId, executionAttempt } = deployed as ToWorkerValue<"deployStreamTasks">;
-      this.hear(worker, {
-        $case: "streamTask",
-        value: {
-          jobId,
-          executionAttempt,
-          vertexId,
-          subtaskIndex,
-          state: StreamTaskChange_State[state],
-          failure: undefined,
-          status: undefined,
-          ...more,
-        },
-      });
-    }
+    for (const { jobId, executionAttempt, tasks } of worker.deployed)
+      for (const { vertexId, subtaskIndex } of tasks)
+        this.hear(worker, {
+          $case: "streamTask",
+          value: {
+            jobId,
+            executionAttempt,
+            vertexId,
+            subtaskIndex,
+            state: StreamTaskChange_State[state],
+            failure: undefined,
+            status: undefined,
+            ...more,
+          },
+        });
   }
 }
 
@@ -254,6 +257,20 @@ export function diamond(head: "impulse" | "test-stream" = "impulse"): ExecutionG
       dataset("bd", "b", "forward"),
       dataset("cd", "c", "broadcast"),
     ],
+  );
+}
+
+/** Two parts that no dataset connects: a → b, whose side input is c, and d → e. */
+export function twoRegions(): ExecutionGraph {
+  return graphOf(
+    [
+      vertex("a", "impulse", []),
+      vertex("d", "impulse", []),
+      vertex("b", "read", ["ab"], ["cb"]),
+      vertex("c", "impulse", []),
+      vertex("e", "read", ["de"]),
+    ],
+    [dataset("ab", "a", "rebalance"), dataset("cb", "c", "broadcast"), dataset("de", "d", "hash")],
   );
 }
 

@@ -18,6 +18,7 @@ import { assert, present } from "../base/assert.ts";
 import type { DatasetId, VertexId, WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
+import { datasetsInto, pipelinedRegions } from "../graph/pipelined-regions.ts";
 import type { JobSettings } from "./job-settings.ts";
 
 /** More would take more memory, and the SDK's own work bounds them. */
@@ -43,17 +44,34 @@ export interface PlanWorker {
 
 export interface PlacedTask {
   readonly key: TaskKey;
+  /** An index into the plan's regions. */
+  readonly region: number;
   readonly vertex: VertexSpec;
   readonly workerId: WorkerId;
   readonly deployment: StreamTaskDeployment;
 }
 
-export interface StreamingPlan {
-  readonly tasks: readonly PlacedTask[];
-  /** Workers that run a task. */
+/** Tasks that are deployed, and restarted, together. */
+export interface PlannedRegion {
+  readonly index: number;
+  readonly vertexIds: ReadonlySet<VertexId>;
+  /** Its tasks on the workers that run one. */
   readonly byWorker: ReadonlyMap<WorkerId, readonly StreamTaskDeployment[]>;
   /** Workers with a task that has no input channel: where barriers begin. */
   readonly sourceWorkers: ReadonlySet<WorkerId>;
+}
+
+/** What the tasks of a worker share its memory by. */
+export interface WorkerLoad {
+  readonly taskCount: number;
+  readonly channelCount: number;
+}
+
+export interface StreamingPlan {
+  readonly tasks: readonly PlacedTask[];
+  readonly regions: readonly PlannedRegion[];
+  /** Of the workers that run a task. */
+  readonly loads: ReadonlyMap<WorkerId, WorkerLoad>;
   /** Tasks of TestStreams. */
   readonly testStreams: readonly PlacedTask[];
 }
@@ -128,37 +146,58 @@ export function planStreaming(init: StreamingPlanInit): StreamingPlan {
   assert(workers.length > 0, "tasks need a worker");
   const parallelismOf = vertexParallelism(graph, init.parallelism, init.stateSubtasks ?? 1);
   const edgesOf = outputEdges(graph, parallelismOf);
-  const workerOf = (subtaskIndex: number) => present(workers[subtaskIndex % workers.length], "a worker");
+  const regions = pipelinedRegions(graph);
   const tasks = graph.vertices.flatMap((vertex) => {
     const parallelism = present(parallelismOf.get(vertex.id), "the vertex's parallelism");
+    const region = regions.findIndex((vertexIds) => vertexIds.has(vertex.id));
+    // Regions begin at one worker after the other: what is lost with a worker is in as few of them as can be.
+    const workerOf = (subtaskIndex: number) => present(workers[(region + subtaskIndex) % workers.length], "a worker");
     return Array.from({ length: parallelism }, (_, subtaskIndex): PlacedTask => {
       const key = taskKey(vertex.id, subtaskIndex);
       const deployment: StreamTaskDeployment = {
         vertexId: vertex.id,
         subtaskIndex,
         parallelism,
-        inputs: inputsOf(vertex).flatMap((datasetId) =>
+        inputs: datasetsInto(vertex).flatMap((datasetId) =>
           inputChannels(graph, datasetId, subtaskIndex, parallelismOf, workerOf),
         ),
         outputs: edgesOf.get(vertex.id) ?? [],
         ...restore(vertex.id, subtaskIndex, parallelism),
       };
-      return { key, vertex, workerId: workerOf(subtaskIndex).workerId, deployment };
+      return { key, region, vertex, workerId: workerOf(subtaskIndex).workerId, deployment };
     });
   });
-  const byWorker = new Map<WorkerId, StreamTaskDeployment[]>();
-  const sourceWorkers = new Set<WorkerId>();
-  for (const { workerId, deployment } of tasks) {
-    byWorker.set(workerId, [...(byWorker.get(workerId) ?? []), deployment]);
-    if (deployment.inputs.length === 0) sourceWorkers.add(workerId);
-  }
-  return { tasks, byWorker, sourceWorkers, testStreams: tasks.filter(({ vertex }) => isTestStream(vertex)) };
+  return {
+    tasks,
+    regions: regions.map((vertexIds, index) => plannedRegion(index, vertexIds, tasks)),
+    loads: workerLoads(tasks),
+    testStreams: tasks.filter(({ vertex }) => isTestStream(vertex)),
+  };
 }
 
-/** Datasets of its main input and of its side inputs, each once. */
-function inputsOf(vertex: VertexSpec): DatasetId[] {
-  const side = vertex.stage?.sideInputs.flatMap((input) => input.datasets) ?? [];
-  return [...new Set([...vertex.inputs, ...side])];
+function plannedRegion(index: number, vertexIds: ReadonlySet<VertexId>, tasks: readonly PlacedTask[]): PlannedRegion {
+  const own = tasks.filter(({ region }) => region === index);
+  const byWorker = Map.groupBy(own, ({ workerId }) => workerId);
+  const sources = own.filter(({ deployment }) => deployment.inputs.length === 0);
+  return {
+    index,
+    vertexIds,
+    byWorker: new Map([...byWorker].map(([id, placed]) => [id, placed.map(({ deployment }) => deployment)])),
+    sourceWorkers: new Set(sources.map(({ workerId }) => workerId)),
+  };
+}
+
+function workerLoads(tasks: readonly PlacedTask[]): ReadonlyMap<WorkerId, WorkerLoad> {
+  const loads = new Map<WorkerId, WorkerLoad>();
+  for (const { workerId, deployment } of tasks) {
+    const { taskCount, channelCount } = loads.get(workerId) ?? { taskCount: 0, channelCount: 0 };
+    const outputs = deployment.outputs.reduce((sum, edge) => sum + edge.consumerParallelism, 0);
+    loads.set(workerId, {
+      taskCount: taskCount + 1,
+      channelCount: channelCount + deployment.inputs.length + outputs,
+    });
+  }
+  return loads;
 }
 
 /** One subtask for a vertex that must not run in parallel, more for one with state, and all that `forward` joins them with. */
@@ -169,7 +208,7 @@ function vertexParallelism(
 ): ReadonlyMap<VertexId, number> {
   const groupOf = new Map<VertexId, Set<VertexId>>(graph.vertices.map(({ id }) => [id, new Set([id])]));
   for (const vertex of graph.vertices) {
-    for (const datasetId of inputsOf(vertex)) {
+    for (const datasetId of datasetsInto(vertex)) {
       const { partitioner, producer } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
       if (partitioner !== "forward") continue;
       const into = present(groupOf.get(producer), `producer of dataset ${datasetId}`);
@@ -204,7 +243,7 @@ function outputEdges(
 ): ReadonlyMap<VertexId, OutputEdge[]> {
   const edges = new Map<VertexId, OutputEdge[]>();
   for (const consumer of graph.vertices) {
-    for (const datasetId of inputsOf(consumer)) {
+    for (const datasetId of datasetsInto(consumer)) {
       const { producer } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
       const consumerParallelism = present(parallelismOf.get(consumer.id), "the consumer's parallelism");
       const edge: OutputEdge = { datasetId, consumerVertexId: consumer.id, consumerParallelism };

@@ -6,7 +6,6 @@ import { ProcessBundleDescriptor, RemoteGrpcPort } from "../../proto/gen/beam_fn
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { randomHex } from "../base/clock.ts";
-import { crashPoint } from "../base/crash-points.ts";
 import { WeirError } from "../base/errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../proto/gen/worker.ts";
 import type { DatasetId, HarnessId, JobId, TaskAttemptId, VertexId, WorkerId } from "../base/ids.ts";
@@ -18,9 +17,9 @@ import type { PartitionStore } from "../state/partition-store.ts";
 import type { SideInputStore } from "../state/side-input-store.ts";
 import type { HarnessConnection } from "./task/harness-connection.ts";
 import { EnvironmentLostError, HarnessPool } from "./harness-pool.ts";
-import { barrierOf } from "./stream/channel-queue.ts";
 import { LocalSnapshots } from "./stream/local-snapshots.ts";
 import { StreamJob } from "./stream/stream-job.ts";
+import { StreamRegions } from "./stream/stream-regions.ts";
 import type { Channels } from "./stream/stream-ports.ts";
 import { keyedInputOf } from "./stream/former-rows.ts";
 import { TaskRows } from "./stream/task-rows.ts";
@@ -97,7 +96,7 @@ export class WorkerJob {
   readonly #tasks = new Map<TaskAttemptId, RunningTask>();
   readonly #descriptors = new Map<string, ProcessBundleDescriptor>();
   readonly #localSnapshots: LocalSnapshots;
-  #stream: StreamJob | undefined;
+  readonly #stream = new StreamRegions((region) => this.#openRegion(region));
 
   constructor(init: WorkerJobInit) {
     this.#init = init;
@@ -203,45 +202,16 @@ export class WorkerJob {
 
   /** A message about the job's streaming tasks. @returns false when it is none. */
   onStreamMessage(message: NonNullable<CoordinatorMessage["message"]>): boolean {
-    switch (message.$case) {
-      case "deployStreamTasks":
-        this.#stream ??= this.#openStream();
-        void this.#stream.deploy(message.value);
-        return true;
-      case "cancelStreamTasks":
-        void this.#stream?.cancel(message.value.executionAttempt);
-        return true;
-      case "streamProbe":
-        this.#stream?.probe(message.value.executionAttempt, message.value.probeId);
-        return true;
-      case "advanceTestStream":
-        this.#stream?.advanceTestStream(message.value.executionAttempt);
-        return true;
-      case "setProcessingTime":
-        this.#stream?.setProcessingTime(message.value.executionAttempt, Number(message.value.nowMs));
-        return true;
-      case "triggerCheckpoint":
-        crashPoint("before-barrier");
-        this.#stream?.trigger(message.value.executionAttempt, barrierOf(message.value));
-        return true;
-      case "checkpointEnd":
-        if (message.value.complete) crashPoint("before-finalization");
-        this.#stream?.checkpointEnded(message.value);
-        return true;
-      case "drainJob":
-        this.#stream?.drain(message.value.executionAttempt);
-        return true;
-      default:
-        return false;
-    }
+    return this.#stream.onMessage(message);
   }
 
-  #openStream(): StreamJob {
+  #openRegion(region: number): StreamJob {
     const { description, limits, clock, log, channels, send, spillDirectory } = this.#init;
     const isBatch =
       !description.streaming && !description.graph.vertices.some(({ head }) => head.kind === "test-stream");
     return new StreamJob({
       jobId: description.jobId,
+      region,
       channels,
       channelCapacityBytes: (count) =>
         Math.max(
@@ -371,7 +341,7 @@ export class WorkerJob {
   async close(): Promise<void> {
     const running = [...this.#tasks.values()];
     for (const task of running) task.abort.abort(cancelled("The job has ended."));
-    await this.#stream?.close();
+    await this.#stream.close();
     await this.#localSnapshots.close();
     await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
     await Promise.all(running.map((task) => task.done));

@@ -23,3 +23,10 @@ for (const { title, args, restarts } of CASES)
     t.regex(stdout, restarts);
     t.regex(stdout, /each number counted once/);
   });
+
+test.serial("a lost worker costs what is not connected with its tasks nothing", async (t) => {
+  t.timeout(150_000);
+  const { code, stdout, stderr } = await runPython("test/crash/region_cases.py", [], 140_000);
+  t.is(code, 0, `${stdout}\n${stderr.slice(-4_000)}`);
+  t.regex(stdout, /one part never went back/);
+});

@@ -64,11 +64,14 @@ class Run:
     # Folders of jobs, as files.
     self.checkpoint_root = os.path.join(server.directory, 'data', 'checkpoints')
     self.options = []
+    # Of other parts of the pipeline.
+    self.more_directories = []
 
   def start(self, boot, interval_ms):
     environment = {'command': boot, 'env': {'PYTHONPATH': HERE, 'PATH': child_environment()['PATH']}}
     command = [
-        VENV_PYTHON, os.path.join(HERE, 'recovery_counts.py'), self.directory, str(NUMBER_COUNT),
+        VENV_PYTHON, os.path.join(HERE, 'recovery_counts.py'), ':'.join([self.directory, *self.more_directories]),
+        str(NUMBER_COUNT),
         '--runner=PortableRunner', '--job_endpoint=' + self.server.endpoint, '--environment_type=PROCESS',
         '--environment_config=' + json.dumps(environment), '--parallelism=2',
         '--checkpointing_interval=%d' % interval_ms, '--max_cache_memory_usage_mb=10', *self.options

@@ -4,7 +4,8 @@ Imported by the harness too (PYTHONPATH). In `directory`, each count is appended
 a timer wrote to `timers` (window, key, sum) and each pane to `windows` (window, key, count); all are seen again when
 the job goes back to a checkpoint, with the same numbers. `positions` has in order where sources began (S shard
 position) and up to where they were finalized (F shard position), and `committed` what the counter of elements said at the end. Slow until there is a file `finish`. Each process that
-ran it leaves `harness-PID`.
+ran it leaves `harness-PID`. Several directories, joined by colons, get such a part of the pipeline each, which nothing
+connects with the others.
 """
 import os
 import signal
@@ -125,21 +126,30 @@ class WritePane(beam.DoFn):
     append(self._directory, 'windows', '%d %d %d' % (int(window.start), key, len(list(numbers))))
 
 
-def counting(directory, number_count, arguments):
-  pipeline = beam.Pipeline(options=PipelineOptions(arguments, streaming=True))
+def count_into(begin, directory, number_count):
   counted = (
-      pipeline | beam.Create(range(SHARD_COUNT)) | beam.Reshuffle()
+      begin | beam.Create(range(SHARD_COUNT)) | beam.Reshuffle()
       | beam.ParDo(Numbers(directory, number_count)).with_output_types(tuple[int, int])
       | beam.ParDo(CountInState(directory)).with_output_types(tuple[int, int])
       | beam.WindowInto(FixedWindows(WINDOW_SECONDS)))
   _ = counted | beam.ParDo(SumByTimer(directory))
-  _ = counted | beam.GroupByKey() | beam.ParDo(WritePane(directory))
+  return counted | beam.GroupByKey() | beam.ParDo(WritePane(directory))
+
+
+def counting(directory, number_count, arguments):
+  pipeline = beam.Pipeline(options=PipelineOptions(arguments, streaming=True))
+  directories = directory.split(':')
+  if len(directories) == 1:
+    _ = count_into(pipeline, directory, number_count)
+  for each in directories if len(directories) > 1 else []:
+    _ = pipeline | os.path.basename(each) >> beam.ptransform_fn(count_into)(each, number_count)
   return pipeline
 
 
 def main(directory, number_count, arguments):
   with counting(directory, number_count, arguments) as pipeline:
     pass
+  directory = directory.split(':')[0]
   found = pipeline.result.metrics().query(MetricsFilter().with_name('counted'))['counters']
   append(directory, 'committed', str(sum(metric.committed for metric in found)))
 

@@ -1,7 +1,8 @@
 /**
  * The pipeline of the simulation, its functions and its oracle. Splittable sources emit numbered elements; they are
  * counted in windows by a stateful DoFn with an event-time timer, summed in the same windows by a GroupByKey, and put
- * off by a stateful DoFn with a processing-time timer. At the end of time each key tells all that has arrived for it.
+ * off by a stateful DoFn with a processing-time timer. At the end of time each key tells all that has arrived for it. Beside
+ * it there may be another such part with keys of its own, which no channel connects with the first.
  *
  * Oracle: what a key tells is known beforehand, exactly: no element lost, none counted twice, whatever crashed. It may
  * be told several times (a bundle runs again), and is the same each time. Offsets that a source was told are final, by
@@ -26,6 +27,8 @@ export interface CountingShape {
   /** Of simulated time, that an element is counted for at most: a consumer that is too slow for its source. */
   readonly slowMs: number;
   readonly finalization: boolean;
+  /** Another region: the same source, counted. */
+  readonly withOtherRegion: boolean;
 }
 
 /** Of one element to the next, in event time. */
@@ -35,6 +38,9 @@ const OFFSETS = 100_000;
 const VERSIONS = 1_000;
 /** What goes into the stage that counts. */
 const COUNTED_COLLECTION = "window.out";
+const OTHER_COUNTED_COLLECTION = "window other.out";
+/** From here on partitions are the other region's. */
+const OTHER_PARTITIONS = 1_000;
 
 /** What the functions do to the world outside, and what went wrong there. */
 export class CountingWorld {
@@ -89,9 +95,12 @@ export class CountingWorld {
 
   /** When the job is done. */
   finish(): void {
-    const counted = this.elementCounts.get(COUNTED_COLLECTION);
     const wanted = this.shape.partitions * this.shape.elementsPerPartition;
-    if (counted !== wanted) this.complaints.push(`committed metrics have counted ${counted} elements of ${wanted}`);
+    for (const collection of [COUNTED_COLLECTION, ...(this.shape.withOtherRegion ? [OTHER_COUNTED_COLLECTION] : [])]) {
+      const counted = this.elementCounts.get(collection);
+      if (counted !== wanted)
+        this.complaints.push(`committed metrics have counted ${counted} elements of ${wanted} in ${collection}`);
+    }
     for (const key of this.#expected.keys()) if (!this.told.has(key)) this.complaints.push(`${key} was never told`);
   }
 }
@@ -107,7 +116,8 @@ function difference(expected: string, actual: string): string {
 }
 
 function keyOf(partition: number, offset: number, keys: number): string {
-  return `k${(partition * 7 + offset * 13 + (offset >> 3)) % keys}`;
+  const number = (partition * 7 + offset * 13 + (offset >> 3)) % keys;
+  return partition >= OTHER_PARTITIONS ? `other ${number}` : `k${number}`;
 }
 
 function expectedOf(shape: CountingShape): Map<string, string> {
@@ -115,7 +125,9 @@ function expectedOf(shape: CountingShape): Map<string, string> {
   const items = new Map<string, string[]>();
   const windows = new Map<string, { key: string; start: number; count: number; sum: number }>();
   const add = (key: string, item: string) => items.set(key, [...(items.get(key) ?? []), item]);
-  for (let partition = 0; partition < partitions; partition++)
+  const own = Array.from({ length: partitions }, (_, partition) => partition);
+  const others = shape.withOtherRegion ? own.map((partition) => OTHER_PARTITIONS + partition) : [];
+  for (const partition of [...own, ...others])
     for (let offset = 0; offset < elementsPerPartition; offset++) {
       const key = keyOf(partition, offset, keys);
       const number = partition * OFFSETS + offset;
@@ -123,12 +135,13 @@ function expectedOf(shape: CountingShape): Map<string, string> {
       const id = `${key}/${start}`;
       const window = windows.get(id) ?? { key, start, count: 0, sum: 0 };
       windows.set(id, { ...window, count: window.count + 1, sum: window.sum + number });
+      if (partition >= OTHER_PARTITIONS) continue;
       if (shape.withProcessingTimers) add(key, `p${number}`);
       if (shape.withStableInput) add(key, `s${number}`);
     }
   for (const { key, start, count, sum } of windows.values()) {
     add(key, `w${start}:${count}:${sum}`);
-    if (shape.withGroupByKey) add(key, `g${start}:${count}:${sum}`);
+    if (shape.withGroupByKey && key.startsWith("k")) add(key, `g${start}:${count}:${sum}`);
   }
   return new Map([...items].map(([key, all]) => [key, all.sort().join(" ")]));
 }
@@ -196,7 +209,34 @@ export function countingPipeline(shape: CountingShape): TestPipeline {
     states: { all: { bag: "string" } },
     timers: { end: "event" },
   });
+  if (shape.withOtherRegion) addOtherRegion(pipeline, shape);
   return pipeline;
+}
+
+function addOtherRegion(pipeline: TestPipeline, shape: CountingShape): void {
+  const texts = { kv: ["string", "string"] } as const;
+  const impulse = pipeline.impulse("impulse other");
+  const partitions = pipeline.parDo("partitions other", impulse, { function: "partitions other", output: "varint" });
+  const read = pipeline.splittable("read other", partitions, {
+    function: "read",
+    output: { kv: ["string", "varint"] },
+    bounded: false,
+    finalization: shape.finalization,
+  });
+  const windowed = pipeline.parDo("window other", read, { function: "window", windowing: { fixedMs: shape.windowMs } });
+  const counted = pipeline.parDo("count other", windowed, {
+    function: "count",
+    output: texts,
+    windowing: "global",
+    states: { count: { combining: "sum", accumulator: "varint" }, all: { bag: "varint" } },
+    timers: { end: "event" },
+  });
+  pipeline.parDo("collect other", counted, {
+    function: "collect",
+    output: texts,
+    states: { all: { bag: "string" } },
+    timers: { end: "event" },
+  });
 }
 
 /**
@@ -229,6 +269,11 @@ export function countingFunctions(
     .register("partitions", () => ({
       process: (_element, context) => {
         for (let partition = 0; partition < shape.partitions; partition++) context.output(partition);
+      },
+    }))
+    .register("partitions other", () => ({
+      process: (_element, context) => {
+        for (let partition = 0; partition < shape.partitions; partition++) context.output(OTHER_PARTITIONS + partition);
       },
     }))
     .register("zero", () => ({ process: (_element, context) => context.output(0) }))

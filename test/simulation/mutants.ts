@@ -33,6 +33,8 @@ const FINALIZERS = "runner/worker/stream/finalizers.ts";
 const TIMERS = "runner/worker/stream/timers/keyed-timers.ts";
 const STABLE = "runner/worker/stream/stable-input.ts";
 const COORDINATOR = "runner/job-server/checkpoint-coordinator.ts";
+const CLEANUP = "runner/job-server/checkpoint-cleanup.ts";
+const EXECUTION = "runner/job-server/streaming-execution.ts";
 const RESTORE = "runner/job-server/restore-points.ts";
 const METRICS = "runner/job-server/stream-metrics.ts";
 const SCHEDULE = "runner/checkpoint/checkpoint-schedule.ts";
@@ -167,7 +169,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "a restart goes back to the oldest kept checkpoint",
     file: RESTORE,
-    find: `for (const { checkpointId } of candidates) {`,
+    find: `for (const [index, { checkpointId }] of candidates.entries()) {`,
     replace: `for (const { checkpointId } of candidates.toReversed()) {`,
   },
   {
@@ -179,14 +181,33 @@ export const MUTANTS: readonly Mutant[] = [
   {
     title: "files that the running attempt has written are deleted as orphans",
     file: ORPHANS,
-    find: `Number(attempt) < executionAttempt && !needed.has(location)`,
-    replace: `Number(attempt) <= executionAttempt && !needed.has(location)`,
+    find: `Number(attempt) < current && !needed.has(location)`,
+    replace: `Number(attempt) <= current && !needed.has(location)`,
   },
   {
     title: "files that a kept checkpoint of an earlier attempt needs are deleted as orphans",
     file: ORPHANS,
-    find: `Number(attempt) < executionAttempt && !needed.has(location)`,
-    replace: `Number(attempt) < executionAttempt`,
+    find: `Number(attempt) < current && !needed.has(location)`,
+    replace: `Number(attempt) < current`,
+  },
+  {
+    title: "files that a region writes which goes on are deleted as orphans when another one has restarted",
+    file: CLEANUP,
+    find: `attemptOf: (vertexId) => attemptOf(attempt, vertexId)`,
+    replace: `attemptOf: () => attempt.executionAttempt`,
+    mode: "aligned",
+  },
+  {
+    title: "regions that go on are taken for moved when another one restarts",
+    file: EXECUTION,
+    find: `successivePlacement(registry.workers, this.#placement, this.#regions.isAnyUp)`,
+    replace: `successivePlacement(registry.workers, this.#placement.slice(1), false)`,
+  },
+  {
+    title: "a lost worker restarts one region only of those that had tasks there",
+    file: EXECUTION,
+    find: `const lost = this.#regions.on(worker.workerId);`,
+    replace: `const lost = this.#regions.on(worker.workerId).slice(0, 1);`,
   },
   {
     title: "a source's old position stays in the snapshot when it was read on",

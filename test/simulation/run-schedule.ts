@@ -45,6 +45,8 @@ export interface ScheduleResult {
   readonly atOnce: number;
   /** Execution attempts after the first. */
   readonly restarts: number;
+  /** Of them, those of one region of two. */
+  readonly partialRestarts: number;
   /** Of them, those that went on from a checkpoint. */
   readonly restores: number;
   readonly events: number;
@@ -82,7 +84,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   const { seed, faults: withFaults, log = silentLog() } = options;
   const random = new SeededRandom(seed);
   const time = new SimulatedTime();
-  const shape = drawShape(random);
+  const shape = drawShape(random, seed);
   const world = new CountingWorld(shape);
   const graph = buildExecutionGraph(countingPipeline(shape).pipeline);
   const storage = new SimulatedStorage(time, random.fork(), random.pick([0, 10, 100]));
@@ -172,6 +174,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       message: (importance, text) => {
         if (/restarts from/.test(text)) {
           restarts++;
+          if (text.includes("the rest goes on")) partialRestarts++;
           runningCheckpoints.clear();
           onRestart?.();
         }
@@ -192,6 +195,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     },
   );
   let restarts = 0;
+  let partialRestarts = 0;
   let onRestart: (() => void) | undefined;
   let restores = 0;
   const runningCheckpoints = new Set<bigint>();
@@ -265,6 +269,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     checkpoints: execution.progress.checkpoints?.completed ?? 0,
     atOnce,
     restarts,
+    partialRestarts,
     restores,
     events: time.eventCount,
     elapsedMs: time.elapsedMs,
@@ -273,7 +278,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   };
 }
 
-function drawShape(random: SeededRandom): CountingShape {
+function drawShape(random: SeededRandom, seed: number): CountingShape {
   return {
     partitions: random.integer(1, 4),
     elementsPerPartition: random.pick([1, 60, 200, 400]),
@@ -285,6 +290,7 @@ function drawShape(random: SeededRandom): CountingShape {
     withStableInput: random.chance(0.3),
     slowMs: random.pick([0, 0, 2, 20]),
     finalization: random.chance(0.7),
+    withOtherRegion: seed % 3 === 0,
   };
 }
 

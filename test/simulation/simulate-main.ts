@@ -24,6 +24,7 @@ const began = systemClock.monotonicMs();
 const hit = new Map<FaultKind, number>();
 let failed = 0;
 let restarts = 0;
+let partialRestarts = 0;
 let restores = 0;
 let checkpoints = 0;
 let concurrent = 0;
@@ -43,6 +44,7 @@ for (let index = 0; index < schedules; index++) {
   for (const [kind, count] of Object.entries(result.faults))
     hit.set(kind as FaultKind, (hit.get(kind as FaultKind) ?? 0) + count);
   restarts += result.restarts;
+  partialRestarts += result.partialRestarts;
   restores += result.restores;
   checkpoints += result.checkpoints;
   concurrent += result.atOnce > 1 ? 1 : 0;
@@ -61,7 +63,7 @@ console.log(
   `seed ${seed}: ${schedules} schedules in ${seconds.toFixed(1)} s (${Math.round((schedules / seconds) * 60)} a minute), ${events} events`,
 );
 console.log(
-  `crashes that hit: ${crashes}; ${restarts} restarts (${restores} from a checkpoint), ${checkpoints} checkpoints (in ${concurrent} schedules some at once), ${inFlightRestores} tasks restored with in-flight data, ${finalizations} finalizations`,
+  `crashes that hit: ${crashes}; ${restarts} restarts (${restores} from a checkpoint, ${partialRestarts} of one region of two), ${checkpoints} checkpoints (in ${concurrent} schedules some at once), ${inFlightRestores} tasks restored with in-flight data, ${finalizations} finalizations`,
 );
 console.log(`${schedules - failed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

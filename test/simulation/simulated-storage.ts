@@ -52,7 +52,7 @@ export class SimulatedStorage {
     const tables = this.#states.get(path);
     if (tables === undefined)
       throw new WeirError({ code: "DATA_LOSS", domain: "external", message: `${path} is missing.` });
-    if (path.endsWith(".in-flight")) this.inFlightReads++;
+    if (/-\d+\.in-flight\./.test(path)) this.inFlightReads++;
     return tables;
   }
 

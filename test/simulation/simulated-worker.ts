@@ -13,8 +13,8 @@ import type { Limits } from "../../runner/base/limits.ts";
 import type { Log } from "../../runner/base/log.ts";
 import type { ExecutionGraph } from "../../runner/graph/execution-graph.ts";
 import { StreamChannels } from "../../runner/worker/exchange/stream-channels.ts";
-import { barrierOf } from "../../runner/worker/stream/channel-queue.ts";
 import { StreamJob } from "../../runner/worker/stream/stream-job.ts";
+import { StreamRegions } from "../../runner/worker/stream/stream-regions.ts";
 import type { HarnessConnection } from "../../runner/worker/task/harness-connection.ts";
 import type { FunctionRegistry } from "../../sdk-harness/user-functions.ts";
 import { type InProcessHarness, startInProcessHarness, type WireStream } from "../support/in-process-harness.ts";
@@ -53,7 +53,7 @@ export class SimulatedWorker {
   readonly exchangeAddress: string;
   readonly #init: SimulatedWorkerInit;
   readonly #channels: StreamChannels;
-  readonly #job: StreamJob;
+  readonly #job: StreamRegions;
   readonly #clock: Clock;
   readonly #descriptors = new Map<string, ProcessBundleDescriptor>();
   readonly #harnesses = new Map<string, InProcessHarness>();
@@ -65,7 +65,7 @@ export class SimulatedWorker {
     this.#init = init;
     this.workerId = init.workerId as WorkerId;
     this.exchangeAddress = `${init.workerId}:1`;
-    const { time, graph, log } = init;
+    const { time, graph } = init;
     this.#clock = {
       nowMs: () => time.nowMs(),
       monotonicMs: () => time.monotonicMs(),
@@ -84,8 +84,15 @@ export class SimulatedWorker {
     });
     this.#endpoint = endpoint();
     init.exchange.join(this.exchangeAddress, this.#endpoint);
-    this.#job = new StreamJob({
+    this.#job = new StreamRegions((region) => this.#openRegion(region));
+  }
+
+  #openRegion(region: number): StreamJob {
+    const init = this.#init;
+    const { graph, log } = init;
+    return new StreamJob({
       jobId: init.jobId,
+      region,
       channels: this.#channels,
       channelCapacityBytes: () => init.channelCapacityBytes,
       environment: {
@@ -117,12 +124,13 @@ export class SimulatedWorker {
         const task = `${deployment.vertexId}.${deployment.subtaskIndex}.${executionAttempt}`;
         return new SimulatedRows(restored, async (checkpointId, tables, inFlight) => {
           // As real ones end: what no checkpoint needs is found by its name.
-          const path = `${checkpointDirectory}/${init.workerId}.${this.#fileCount++}.${task}-${checkpointId}.base`;
-          const stored = await storage.writeState(path, tables, () => this.#alive);
+          const name = (kind: string) =>
+            `${checkpointDirectory}/${task}-${checkpointId}.${kind}.${init.workerId}.${this.#fileCount++}`;
+          const stored = await storage.writeState(name("base"), tables, () => this.#alive);
           await this.#untilAlive();
           const rows = await inFlight;
           if (rows === undefined) return [stored];
-          const more = await storage.writeState(path.replace(/base$/, "in-flight"), tablesOf(rows), () => this.#alive);
+          const more = await storage.writeState(name("in-flight"), tablesOf(rows), () => this.#alive);
           await this.#untilAlive();
           return [stored, { ...more, inFlight: true }];
         });
@@ -212,34 +220,12 @@ export class SimulatedWorker {
   /** What WorkerJob does with messages about streaming tasks. */
   onMessage(message: NonNullable<CoordinatorMessage["message"]>): void {
     if (!this.#alive) return;
-    const job = this.#job;
+    if (this.#job.onMessage(message)) return;
     switch (message.$case) {
-      case "deployStreamTasks":
-        void job.deploy(message.value);
-        break;
-      case "cancelStreamTasks":
-        void job.cancel(message.value.executionAttempt);
-        break;
-      case "triggerCheckpoint":
-        job.trigger(message.value.executionAttempt, barrierOf(message.value));
-        break;
-      case "checkpointEnd":
-        job.checkpointEnded(message.value);
-        break;
-      case "drainJob":
-        job.drain(message.value.executionAttempt);
-        break;
       case "releaseJob":
-        void job.close().then(() => this.#init.send({ $case: "jobReleased", value: { jobId: message.value.jobId } }));
-        break;
-      case "setProcessingTime":
-        job.setProcessingTime(message.value.executionAttempt, Number(message.value.nowMs));
-        break;
-      case "streamProbe":
-        job.probe(message.value.executionAttempt, message.value.probeId);
-        break;
-      case "advanceTestStream":
-        job.advanceTestStream(message.value.executionAttempt);
+        void this.#job
+          .close()
+          .then(() => this.#init.send({ $case: "jobReleased", value: { jobId: message.value.jobId } }));
         break;
       default:
         // Of the blocking engine, or nothing that a streaming job needs.

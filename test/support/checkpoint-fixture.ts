@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import { silentLog } from "../../runner/base/log.ts";
+import type { ExecutionGraph } from "../../runner/graph/execution-graph.ts";
 import type { JobOutcome } from "../../runner/job-server/job-executor.ts";
 import {
   diamond,
@@ -22,14 +23,23 @@ export async function until(condition: () => boolean): Promise<void> {
   if (!condition()) throw new Error("it never happened");
 }
 
-export async function start(t: ExecutionContext, options: Record<string, unknown> = {}, ...names: string[]) {
+export function start(t: ExecutionContext, options: Record<string, unknown> = {}, ...names: string[]) {
+  return startGraph(t, diamond(), options, ...names);
+}
+
+export async function startGraph(
+  t: ExecutionContext,
+  graph: ExecutionGraph,
+  options: Record<string, unknown> = {},
+  ...names: string[]
+) {
   const directory = mkdtempSync(join(tmpdir(), "weir-checkpoints-"));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const workers = new FakeWorkers(...(names.length === 0 ? ["w0"] : names));
   const clock = new ManualClock();
   const observer = new RecordingObserver();
   const init = { registry: workers, workerWaitMs: 60_000, checkpointDirectory: directory, clock, log: silentLog() };
-  const run = runOf(diamond(), { checkpointing_interval: 1_000, execution_retry_delay: 0, ...options });
+  const run = runOf(graph, { checkpointing_interval: 1_000, execution_retry_delay: 0, ...options });
   const execution = new StreamingExecution(init, run, observer);
   const job = join(directory, "job-1");
   let outcome: JobOutcome | undefined;
@@ -44,15 +54,17 @@ export type Started = Awaited<ReturnType<typeof start>>;
 /** All tasks of the worker acknowledge a checkpoint, the last one that was triggered by default, each with a file of its own. */
 export function acknowledge({ workers, worker, job }: Started, failure = "", of = worker, id?: number): void {
   const checkpointId = id === undefined ? (worker.all("triggerCheckpoint").at(-1)?.checkpointId ?? 0n) : BigInt(id);
-  const deployed = of.all("deployStreamTasks").at(-1);
-  for (const { vertexId, subtaskIndex } of deployed?.tasks ?? []) {
+  const tasks = of.deployed.flatMap((deployed) =>
+    deployed.tasks.map((task) => ({ ...task, executionAttempt: deployed.executionAttempt })),
+  );
+  for (const { vertexId, subtaskIndex, executionAttempt } of tasks) {
     const path = join(job, "state", `${vertexId}.${subtaskIndex}-${checkpointId}`);
     if (failure === "") writeFileSync(path, "abc");
     workers.hear(of, {
       $case: "checkpointAck",
       value: {
         jobId: "job-1",
-        executionAttempt: deployed?.executionAttempt ?? 0,
+        executionAttempt,
         checkpointId,
         vertexId,
         subtaskIndex,

@@ -99,12 +99,13 @@ export class TaskOnHarness {
     const taken = new Map<number, { readonly rows: Tables; readonly inFlight: Tables }>();
     const limits = limitsFor(1 << 28);
     const inputs = [...vertex.inputs, ...stage.sideInputs.flatMap(({ datasets }) => datasets)];
-    const of = { jobId: "job", executionAttempt: 1, producerSubtask: 0, consumerSubtask: 0 };
+    const of = { jobId: "job", region: 0, executionAttempt: 1, producerSubtask: 0, consumerSubtask: 0 };
     for (const datasetId of inputs)
       this.#inputs.set(datasetId, new ChannelQueue({ ...of, datasetId, consumerVertexId: vertex.id }, CAPACITY_BYTES));
     this.#task = new StreamTask(
       {
         jobId: of.jobId,
+        region: of.region,
         graph,
         maxParallelism: 128,
         maxBundleElements: 100,
@@ -124,7 +125,7 @@ export class TaskOnHarness {
           openInput: () => {
             throw new Error("Inputs are opened already.");
           },
-          closeJob: () => undefined,
+          closeRegion: () => undefined,
         },
         rows,
         scratch: undefined,

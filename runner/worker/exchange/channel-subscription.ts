@@ -169,6 +169,7 @@ export class ChannelSubscription {
 
 const EMPTY_REQUEST: SubscribeRequest = {
   jobId: "",
+  region: 0,
   executionAttempt: 0,
   datasetId: "",
   producerSubtask: 0,

@@ -10,6 +10,7 @@ import { StreamChannels } from "./stream-channels.ts";
 
 const ID: ChannelId = {
   jobId: "job",
+  region: 0,
   executionAttempt: 3,
   datasetId: "data",
   producerSubtask: 1,
@@ -239,16 +240,16 @@ test("a consumer that comes first gets the items of a producer that opens later,
 
 test("a closed attempt is refused to both ends, a newer one is not", async (t) => {
   const { producing, consuming, openInput, firstLoss } = await openWorkers(t);
-  producing.closeJob("job", 4);
+  producing.closeRegion("job", 0, 4);
   t.throws(() => producing.openOutput(ID, 10), { message: /attempts of job job before 4 are over/ });
   openInput();
   t.is((await firstLoss).code, "ABORTED");
-  consuming.closeJob("job", 4);
+  consuming.closeRegion("job", 0, 4);
   t.throws(() => openInput(), { message: /before 4 are over/ });
   const newer = { ...ID, executionAttempt: 4 };
   producing.openOutput(newer, 10).push(data("new"));
   t.is(textOf(await take(openInput(newer), 1)), "new");
-  producing.closeJob("job");
+  producing.closeRegion("job", 0);
   t.throws(() => producing.openOutput(newer, 10), { message: /before 5 are over/ });
   t.notThrows(() => producing.openOutput({ ...ID, jobId: "another" }, 10));
 });
@@ -258,9 +259,9 @@ test("closing the attempt ends a consumer that still waits for its producer", as
   openInput({ ...ID, producerSubtask: 0 });
   producing.openOutput(ID, 10).push(data("open"));
   await take(openInput(), 1);
-  producing.closeJob("job", 4);
+  producing.closeRegion("job", 0, 4);
   t.is((await firstLoss).code, "ABORTED");
-  consuming.closeJob("job", 4);
+  consuming.closeRegion("job", 0, 4);
   t.true(lost.length <= 2);
 });
 
@@ -273,7 +274,7 @@ test("a subscriber of the next attempt that comes before this one is closed wait
   // On the same connection, after it.
   producing.openOutput({ ...ID, producerSubtask: 5 }, 10).push(data("more"));
   await take(openInput({ ...ID, producerSubtask: 5 }), 1);
-  producing.closeJob("job");
+  producing.closeRegion("job", 0);
   producing.openOutput(next, 10).push(data("new"));
   t.is(textOf(await take(input, 1)), "new");
   t.true(lost.length <= 2);
@@ -288,7 +289,7 @@ test("a producer that ends after its last watermark is no loss", async (t) => {
   producing.openOutput(other, 10).push(data("more to come"));
   const input = openInput(other);
   await take(input, 1);
-  producing.closeJob("job");
+  producing.closeRegion("job", 0);
   // The stream without an end is lost, which comes after the other one's end on the same connection.
   while (lost.length === 0) await new Promise((resolve) => setImmediate(resolve));
   t.is(lost.length, 1);
@@ -340,7 +341,7 @@ test("a consumer that closes leaves the producer's queue alone, and hears of no 
   output.push(data("one"));
   const input = openInput();
   await take(input, 1);
-  consuming.closeJob("job");
+  consuming.closeRegion("job", 0);
   while (output.onItem !== undefined) await new Promise((resolve) => setImmediate(resolve));
   output.push(data("two"));
   await new Promise((resolve) => setImmediate(resolve));

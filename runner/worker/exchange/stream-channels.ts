@@ -3,8 +3,8 @@
  * creates; a producer's queue for another worker is drained by the stream of its subscriber, which may come before
  * the producer has opened it.
  *
- * Invariants: a job's execution attempts are fenced: once an attempt is closed, nothing opens or subscribes to it or
- * to an older one. A channel has one subscriber; a second one is taken only while nothing was handed to the first.
+ * Invariants: the execution attempts of a job's region are fenced: once an attempt is closed, nothing opens or subscribes to
+ * it or to an older one. A channel has one subscriber; a second one is taken only while nothing was handed to the first.
  */
 import { ChannelExchangeDefinition, SubscribeRequest } from "../../../proto/gen/exchange.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
@@ -113,10 +113,11 @@ export class StreamChannels implements Channels {
     return subscription.queue;
   }
 
-  closeJob(jobId: string, keepAttempt?: number): void {
-    this.#fences.raise(jobId, keepAttempt ?? this.#newestAttempt(jobId) + 1);
-    const isOver = (id: ChannelId) => id.jobId === jobId && this.#fences.isOver(id);
-    this.#end(isOver, () => this.#fences.overError(jobId));
+  closeRegion(jobId: string, region: number, keepAttempt?: number): void {
+    const isOf = (id: ChannelId) => id.jobId === jobId && id.region === region;
+    this.#fences.raise({ jobId, region }, keepAttempt ?? this.#newestAttempt(isOf) + 1);
+    const isOver = (id: ChannelId) => isOf(id) && this.#fences.isOver(id);
+    this.#end(isOver, () => this.#fences.overError({ jobId, region }));
   }
 
   /** Ends every channel, and every connection. Idempotent. */
@@ -142,14 +143,14 @@ export class StreamChannels implements Channels {
   }
 
   /** Of what was opened here. A subscriber may be ahead of this worker: it waits for an attempt that is to come. */
-  #newestAttempt(jobId: string): number {
+  #newestAttempt(isOf: (id: ChannelId) => boolean): number {
     const ids = [...this.#local.values(), ...this.#subscriptions.values()].map(({ queue }) => queue.id);
-    return Math.max(-1, ...ids.filter((id) => id.jobId === jobId).map((id) => id.executionAttempt));
+    return Math.max(-1, ...ids.filter(isOf).map((id) => id.executionAttempt));
   }
 
   #check(id: ChannelId): void {
     if (this.#closed) throw ending();
-    if (this.#fences.isOver(id)) throw this.#fences.overError(id.jobId);
+    if (this.#fences.isOver(id)) throw this.#fences.overError(id);
   }
 
   #openLocal(id: ChannelId, capacityBytes: number): LocalChannel {

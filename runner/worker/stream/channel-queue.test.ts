@@ -4,6 +4,7 @@ import { type Barrier, type ChannelItem, ChannelQueue, itemBytes } from "./chann
 
 const ID = {
   jobId: "job",
+  region: 0,
   executionAttempt: 1,
   datasetId: "data",
   producerSubtask: 0,

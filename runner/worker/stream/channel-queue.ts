@@ -56,10 +56,11 @@ export type InFlightItem =
 
 export type ChannelItem = InFlightItem | { readonly kind: "barrier"; readonly barrier: Barrier };
 
-/** Which queue: unique over the attempts of a job. */
+/** Which queue: unique over the attempts of a job, whose numbers its regions share. */
 export interface ChannelId {
   readonly jobId: string;
-  /** The job's execution attempt: streams of older ones are refused. */
+  readonly region: number;
+  /** The region's execution attempt: streams of older ones are refused. */
   readonly executionAttempt: number;
   readonly datasetId: string;
   readonly producerSubtask: number;

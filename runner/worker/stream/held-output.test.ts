@@ -40,7 +40,7 @@ function element(text: string): Buffer {
 }
 
 function newQueue(consumerSubtask: number): ChannelQueue {
-  const id = { jobId: "j", executionAttempt: 1, datasetId: "d", producerSubtask: 0, consumerVertexId: "v" };
+  const id = { jobId: "j", region: 0, executionAttempt: 1, datasetId: "d", producerSubtask: 0, consumerVertexId: "v" };
   return new ChannelQueue({ ...id, consumerSubtask }, CAPACITY_BYTES);
 }
 

@@ -17,6 +17,7 @@ const data = (...bytes: number[]): ChannelItem => ({
 function queue(name: string): ChannelQueue {
   const id = {
     jobId: "job",
+    region: 0,
     executionAttempt: 1,
     datasetId: name,
     producerSubtask: 0,

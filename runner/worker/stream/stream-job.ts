@@ -1,6 +1,6 @@
 /**
- * The streaming tasks of one job on one worker: deploys them as the job server says, reports how they stand, and hands
- * them its commands. One execution attempt at a time: a newer one ends the tasks of the one before it.
+ * The streaming tasks of one region of a job on one worker: deploys them as the job server says, reports how they stand, and
+ * hands them its commands. One execution attempt at a time: a newer one ends the tasks of the one before it.
  *
  * Invariant: messages of another attempt than the current one are ignored.
  */
@@ -31,12 +31,14 @@ export type TaskRowsPort = Pick<TaskRows, "table" | "relief" | "snapshot" | "clo
 
 export interface StreamJobInit {
   readonly jobId: string;
+  readonly region: number;
   readonly channels: Channels;
   /** What one channel may hold, when the worker's tasks have so many. */
   readonly channelCapacityBytes: (channelCount: number) => number;
   /** What all tasks share; the rest is this class's. */
   readonly environment: Omit<
     StreamTaskEnvironment,
+    | "region"
     | "rows"
     | "scratch"
     | "checkpoints"
@@ -55,7 +57,7 @@ export interface StreamJobInit {
     readonly deployment: StreamTaskDeployment;
     readonly executionAttempt: number;
     readonly checkpointDirectory: string;
-    /** Tasks that share the worker's memory. */
+    /** Tasks of the job that share the worker's memory. */
     readonly taskCount: number;
   }) => Promise<TaskRowsPort>;
   readonly send: (message: NonNullable<WorkerMessage["message"]>) => void;
@@ -100,7 +102,7 @@ export class StreamJob {
     const attempt = message.executionAttempt;
     this.#jobClock = this.#newClock();
     await this.#endTasks();
-    this.#init.channels.closeJob(this.#init.jobId, attempt);
+    this.#closeChannels(attempt);
     const opened: RunningTask[] = [];
     for (const deployment of message.tasks) {
       if (this.#attempt !== attempt || this.#abort.signal.aborted) break;
@@ -132,15 +134,15 @@ export class StreamJob {
   }
 
   async #open(message: DeployStreamTasks, deployment: StreamTaskDeployment): Promise<RunningTask> {
-    const { environment, channels, jobId, send } = this.#init;
-    const channelCapacityBytes = this.#init.channelCapacityBytes(channelCount(message.tasks));
+    const { environment, channels, jobId, region, send } = this.#init;
+    const channelCapacityBytes = this.#init.channelCapacityBytes(message.workerChannelCount);
     const { executionAttempt, checkpointDirectory } = message;
     const { vertexId, subtaskIndex } = deployment;
     const rows = await this.#init.openRows({
       deployment,
       executionAttempt,
       checkpointDirectory,
-      taskCount: message.tasks.length,
+      taskCount: message.workerTaskCount,
     });
     const vertex = present(
       environment.graph.vertices.find((candidate) => candidate.id === vertexId),
@@ -150,6 +152,7 @@ export class StreamJob {
     const task: StreamTask = new StreamTask(
       {
         ...environment,
+        region,
         log: environment.log.child({ stage: vertex.name, task: `${vertexId}.${subtaskIndex}` }),
         rows,
         scratch: rows.scratch,
@@ -177,6 +180,7 @@ export class StreamJob {
           queue: channels.openInput(
             {
               jobId,
+              region,
               executionAttempt,
               datasetId: input.datasetId,
               producerSubtask: input.producerSubtask,
@@ -196,8 +200,13 @@ export class StreamJob {
   cancel(executionAttempt: number): Promise<void> {
     if (executionAttempt < this.#attempt) return Promise.resolve();
     this.#attempt = executionAttempt;
-    this.#init.channels.closeJob(this.#init.jobId);
+    this.#closeChannels();
     return this.#endTasks();
+  }
+
+  #closeChannels(keepAttempt?: number): void {
+    const { channels, jobId, region } = this.#init;
+    channels.closeRegion(jobId, region, keepAttempt);
   }
 
   probe(executionAttempt: number, probeId: bigint): void {
@@ -368,16 +377,7 @@ export class StreamJob {
     await Promise.race([finalized, late]);
     timeout.abort();
     this.#abort.abort(new Error("the job has ended"));
-    this.#init.channels.closeJob(this.#init.jobId);
+    this.#closeChannels();
     await this.#endTasks();
   }
-}
-
-function channelCount(tasks: readonly StreamTaskDeployment[]): number {
-  let count = 0;
-  for (const { inputs, outputs } of tasks) {
-    count += inputs.length;
-    for (const edge of outputs) count += edge.consumerParallelism;
-  }
-  return count;
 }

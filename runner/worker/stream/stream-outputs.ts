@@ -23,6 +23,7 @@ const MIN_HELD_BYTES = 1024 * 1024;
 
 export interface StreamOutputsInit {
   readonly jobId: string;
+  readonly region: number;
   readonly executionAttempt: number;
   readonly graph: ExecutionGraph;
   readonly vertex: VertexSpec;
@@ -66,6 +67,7 @@ export class StreamOutputs implements StageOutput {
         const queue = channels.openOutput(
           {
             jobId: init.jobId,
+            region: init.region,
             executionAttempt: init.executionAttempt,
             datasetId: edge.datasetId,
             producerSubtask: subtaskIndex,

@@ -171,6 +171,6 @@ export interface Channels {
     producer: { readonly workerId: string; readonly exchangeAddress: string },
     onLost: (failure: Error) => void,
   ): ChannelQueue;
-  /** Ends all channels of older execution attempts of the job, or of all attempts. Idempotent. */
-  closeJob(jobId: string, keepAttempt?: number): void;
+  /** Ends all channels of older execution attempts of a job's region, or of all attempts. Idempotent. */
+  closeRegion(jobId: string, region: number, keepAttempt?: number): void;
 }

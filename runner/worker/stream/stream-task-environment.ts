@@ -18,6 +18,8 @@ import type { Channels } from "./stream-ports.ts";
 
 export interface StreamTaskEnvironment {
   readonly jobId: string;
+  /** Of the job: see pipelined-regions.ts. */
+  readonly region: number;
   readonly graph: ExecutionGraph;
   readonly maxParallelism: number;
   readonly maxBundleElements: number;

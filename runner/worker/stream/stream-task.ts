@@ -75,6 +75,7 @@ export class StreamTask {
     this.#outputs = new StreamOutputs(
       {
         jobId: environment.jobId,
+        region: environment.region,
         executionAttempt: task.executionAttempt,
         graph,
         vertex,

@@ -18,6 +18,7 @@ function queue(): ChannelQueue {
   return new ChannelQueue(
     {
       jobId: "job",
+      region: 0,
       executionAttempt: 1,
       datasetId: "data",
       producerSubtask: 0,
