@@ -178,4 +178,4 @@ class ProcessKiller:
 
   def _restarts(self):
     """The job's messages when it lost a worker, or a task that missed one."""
-    return [text for text in self._watcher.texts if '; the job restarts from ' in text]
+    return [text for text in self._watcher.texts if ' restarts from ' in text]

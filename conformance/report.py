@@ -32,7 +32,7 @@ def judge(suite, record, cell, known_failures):
     return 'not through the runner', ''
   if cell.kills and not record.get('kills'):
     return 'not hit', ''
-  if cell.kills == 'harnesses' and any('the job restarts' in kill for kill in record['kills']):
+  if cell.kills == 'harnesses' and any(' restarts from ' in kill for kill in record['kills']):
     return 'failed', 'a harness was killed, and the job went back: ' + record['kills'][-1]
   if entry and not entry.get('sometimes'):
     return 'unexpected', 'listed as: ' + entry['reason']

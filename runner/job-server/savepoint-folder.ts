@@ -30,6 +30,6 @@ export function defaultSavepointPath({ jobId, settings }: SavepointOf, local: st
 export function noCheckpoints(jobId: JobId): WeirError {
   return refused(
     `Job ${jobId} takes no checkpoints, so it can have no savepoint.`,
-    "Submit it with --checkpointing_interval.",
+    "Submit it with --checkpointing_interval: a long one, such as 86400000, where savepoints are all that is wanted.",
   );
 }

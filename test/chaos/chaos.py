@@ -152,7 +152,7 @@ class Scene:
     return local, fetched
 
   def restarts(self):
-    return self.job.said('the job restarts from ')
+    return self.job.said(' restarts from ')
 
   def harnesses(self):
     names = [name for name in os.listdir(self.directory) if name.startswith('harness-')]
