@@ -2,7 +2,6 @@
 import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
-import { MonitoringInfo } from "../../proto/gen/metrics.ts";
 import { acknowledge, type Started, startGraph, until } from "../../test/support/checkpoint-fixture.ts";
 import { silentLog } from "../base/log.ts";
 import type { WorkerId } from "../base/ids.ts";
@@ -10,6 +9,8 @@ import { pipelinedRegions } from "../graph/pipelined-regions.ts";
 import type { JobOutcome } from "./job-executor.ts";
 import { StreamingExecution } from "./streaming-execution.ts";
 import {
+  counterInfo,
+  counterValues,
   dataset,
   type FakeWorker,
   FakeWorkers,
@@ -145,21 +146,11 @@ test("a task that fails takes its region alone", async (t) => {
 test("committed metrics of a region that goes on stay, those of the other one begin anew", async (t) => {
   const { workers, clock, observer, ended } = start("w0", "w1");
   const [first, second] = workers.workers as [FakeWorker, FakeWorker];
-  const counter = (value: number) =>
-    MonitoringInfo.encode(
-      MonitoringInfo.fromPartial({
-        urn: "beam:metric:user:sum_int64:v1",
-        type: "beam:metrics:sum_int64:v1",
-        payload: Uint8Array.of(value),
-        labels: { NAME: "n", NAMESPACE: "s", PTRANSFORM: "p" },
-      }),
-    ).finish();
   const tell = (taskAttemptId: string, value: number) =>
     workers.hear(first, {
       $case: "metrics",
-      value: { jobId: "job-1", taskAttemptId, committed: [counter(value)], attempted: [counter(value)] },
+      value: { jobId: "job-1", taskAttemptId, committed: [counterInfo(value)], attempted: [counterInfo(value)] },
     });
-  const payload = (infos: readonly Uint8Array[]) => infos.map((info) => MonitoringInfo.decode(info).payload[0]);
   tell("b.0.1", 3);
   tell("e.0.2", 20);
   workers.lose(second);
@@ -169,7 +160,7 @@ test("committed metrics of a region that goes on stay, those of the other one be
   tell("b.0.1", 4);
   workers.tell(first, "FINISHED");
   await ended;
-  t.deepEqual([payload(observer.attempted), payload(observer.committed)], [[31], [11]]);
+  t.deepEqual([counterValues(observer.attempted), counterValues(observer.committed)], [[31], [11]]);
 });
 
 async function begun(started: Started) {

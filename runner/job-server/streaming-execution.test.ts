@@ -1,9 +1,17 @@
 import test from "ava";
-import { MonitoringInfo } from "../../proto/gen/metrics.ts";
 import { silentLog } from "../base/log.ts";
 import type { ExecutionGraph } from "../graph/execution-graph.ts";
 import type { JobOutcome } from "./job-executor.ts";
-import { diamond, FakeWorkers, type FakeWorker, ManualClock, RecordingObserver, runOf } from "./streaming-fixture.ts";
+import {
+  counterInfo,
+  counterValues,
+  diamond,
+  FakeWorkers,
+  type FakeWorker,
+  ManualClock,
+  RecordingObserver,
+  runOf,
+} from "./streaming-fixture.ts";
 import { settle } from "./streaming-fixture.ts";
 import { StreamingExecution } from "./streaming-execution.ts";
 
@@ -143,21 +151,11 @@ test("metrics are summed over tasks; of earlier attempts only the attempted ones
   const workers = new FakeWorkers("w0");
   const { observer, clock, ended } = start(workers);
   const worker = workers.workers[0] as FakeWorker;
-  const counter = (value: number) =>
-    MonitoringInfo.encode(
-      MonitoringInfo.fromPartial({
-        urn: "beam:metric:user:sum_int64:v1",
-        type: "beam:metrics:sum_int64:v1",
-        payload: Uint8Array.of(value),
-        labels: { NAME: "n", NAMESPACE: "s", PTRANSFORM: "p" },
-      }),
-    ).finish();
   const tell = (taskAttemptId: string, value: number) =>
     workers.hear(worker, {
       $case: "metrics",
-      value: { jobId: "job-1", taskAttemptId, committed: [counter(value)], attempted: [counter(value)] },
+      value: { jobId: "job-1", taskAttemptId, committed: [counterInfo(value)], attempted: [counterInfo(value)] },
     });
-  const payload = (infos: readonly Uint8Array[]) => infos.map((info) => MonitoringInfo.decode(info).payload[0]);
   tell("b.0.1", 3);
   workers.tell(worker, "FAILED", failure("gone", true));
   await clock.advance(500);
@@ -167,5 +165,5 @@ test("metrics are summed over tasks; of earlier attempts only the attempted ones
   tell("c.0.2", 6);
   workers.tell(worker, "FINISHED");
   await ended;
-  t.deepEqual([payload(observer.attempted), payload(observer.committed)], [[14], [11]]);
+  t.deepEqual([counterValues(observer.attempted), counterValues(observer.committed)], [[14], [11]]);
 });

@@ -1,5 +1,6 @@
 // Streaming jobs for tests: small graphs, workers that only write down what they are told, and a clock that stands
 // still until it is moved.
+import { MonitoringInfo } from "../../proto/gen/metrics.ts";
 import type { CoordinatorMessage, StreamTaskChange, WorkerMessage } from "../../proto/gen/worker.ts";
 import { StreamTaskChange_State } from "../../proto/gen/worker.ts";
 import type { Clock } from "../base/clock.ts";
@@ -193,6 +194,23 @@ export class RecordingObserver implements JobObserver {
     this.attempted = attempted;
     this.committed = committed;
   }
+}
+
+/** A user counter's info. @param value less than 128 */
+export function counterInfo(value: number): Uint8Array {
+  return MonitoringInfo.encode(
+    MonitoringInfo.fromPartial({
+      urn: "beam:metric:user:sum_int64:v1",
+      type: "beam:metrics:sum_int64:v1",
+      payload: Uint8Array.of(value),
+      labels: { NAME: "n", NAMESPACE: "s", PTRANSFORM: "p" },
+    }),
+  ).finish();
+}
+
+/** Of counters that are less than 128. */
+export function counterValues(infos: readonly Uint8Array[]): (number | undefined)[] {
+  return infos.map((info) => MonitoringInfo.decode(info).payload[0]);
 }
 
 export function vertex(id: string, head: HeadSpec["kind"], inputs: string[], sideInputs: string[] = []): VertexSpec {

@@ -18,7 +18,7 @@ import { assert, present } from "../base/assert.ts";
 import type { DatasetId, VertexId, WorkerId } from "../base/ids.ts";
 import { DEFAULT_MAX_PARALLELISM } from "../base/limits.ts";
 import type { ExecutionGraph, VertexSpec } from "../graph/execution-graph.ts";
-import { datasetsInto, pipelinedRegions } from "../graph/pipelined-regions.ts";
+import { connectedVertices, datasetsInto, pipelinedRegions } from "../graph/pipelined-regions.ts";
 import type { JobSettings } from "./job-settings.ts";
 
 /** More would take more memory, and the SDK's own work bounds them. */
@@ -206,23 +206,10 @@ function vertexParallelism(
   parallelism: number,
   stateSubtasks: number,
 ): ReadonlyMap<VertexId, number> {
-  const groupOf = new Map<VertexId, Set<VertexId>>(graph.vertices.map(({ id }) => [id, new Set([id])]));
-  for (const vertex of graph.vertices) {
-    for (const datasetId of datasetsInto(vertex)) {
-      const { partitioner, producer } = present(graph.datasets[datasetId], `dataset ${datasetId}`);
-      if (partitioner !== "forward") continue;
-      const into = present(groupOf.get(producer), `producer of dataset ${datasetId}`);
-      const from = present(groupOf.get(vertex.id), "the vertex's group");
-      if (into === from) continue;
-      for (const id of from) {
-        into.add(id);
-        groupOf.set(id, into);
-      }
-    }
-  }
-  const single = new Set<Set<VertexId>>();
-  const stateful = new Set<Set<VertexId>>();
-  const withSideInput = new Set<Set<VertexId>>();
+  const groupOf = connectedVertices(graph, ({ partitioner }) => partitioner === "forward");
+  const single = new Set<ReadonlySet<VertexId>>();
+  const stateful = new Set<ReadonlySet<VertexId>>();
+  const withSideInput = new Set<ReadonlySet<VertexId>>();
   for (const vertex of graph.vertices) {
     const group = present(groupOf.get(vertex.id), "the vertex's group");
     if (vertex.singleton || vertex.head.kind === "impulse" || isTestStream(vertex)) single.add(group);
@@ -230,7 +217,7 @@ function vertexParallelism(
     // Each subtask has its side inputs' content.
     if ((vertex.stage?.sideInputs.length ?? 0) > 0) withSideInput.add(group);
   }
-  const of = (group: Set<VertexId>): number => {
+  const of = (group: ReadonlySet<VertexId>): number => {
     if (single.has(group)) return 1;
     return stateful.has(group) && !withSideInput.has(group) ? parallelism * stateSubtasks : parallelism;
   };
