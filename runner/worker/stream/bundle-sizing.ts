@@ -11,14 +11,24 @@
 const FIRST_COUNT = 100;
 /** From a bundle that was full to the next. */
 const GROWTH = 8;
+/**
+ * Of a batch job, where nobody waits for a bundle: what it may write, in budgets. Each bundle costs a read and a write for each of
+ * its keys, so that one bundle of all costs a fraction of several; and the more elements it has, the less it writes for each.
+ */
+const GATHERED_BUDGETS = 16;
 
 export class BundleSizing {
   readonly #budgetBytes: number;
+  readonly #growth: number;
   #maxCount = FIRST_COUNT;
 
-  /** @param budgetBytes of state that a bundle should write at most */
-  constructor(budgetBytes: number) {
-    this.#budgetBytes = budgetBytes;
+  /**
+   * @param budgetBytes of state that a bundle should write at most
+   * @param gathers of a batch job: the second bundle is as large as the first one's writes allow
+   */
+  constructor(budgetBytes: number, gathers = false) {
+    this.#budgetBytes = gathers ? budgetBytes * GATHERED_BUDGETS : budgetBytes;
+    this.#growth = gathers ? Infinity : GROWTH;
   }
 
   /** At most `count`, at least 1. */
@@ -30,7 +40,7 @@ export class BundleSizing {
   committed(count: number, writtenBytes: number): void {
     const fitting = writtenBytes === 0 ? Infinity : Math.floor((this.#budgetBytes * count) / writtenBytes);
     // What a small bundle has written tells little of a large one.
-    const known = count < this.#maxCount ? this.#maxCount : count * GROWTH;
+    const known = count < this.#maxCount ? this.#maxCount : count * this.#growth;
     this.#maxCount = Math.max(1, Math.min(known, fitting));
   }
 }

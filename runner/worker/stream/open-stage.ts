@@ -68,7 +68,7 @@ export function openStage(
   const sizing =
     environment.scratch === undefined || stage.userStates.length === 0
       ? undefined
-      : new BundleSizing(environment.scratch.memoryBytes);
+      : new BundleSizing(environment.scratch.memoryBytes, environment.gathersInput);
   const waiting = {
     sorted: stage.requiresTimeSortedInput
       ? createSortedInput(environment, task, stage, fromTask.arrivedWatermark)
