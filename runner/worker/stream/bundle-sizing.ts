@@ -12,23 +12,27 @@ const FIRST_COUNT = 100;
 /** From a bundle that was full to the next. */
 const GROWTH = 8;
 /**
- * Of a batch job, where nobody waits for a bundle: what it may write, in budgets. Each bundle costs a read and a write for each of
- * its keys, so that one bundle of all costs a fraction of several; and the more elements it has, the less it writes for each.
+ * Of a batch job, where nobody waits for a bundle: the second bundle is so many times as large as what the first one has written
+ * lets expect. Each bundle costs a read and a write for each of its keys, so that one bundle of all costs a fraction of several;
+ * and the more elements it has, the less it writes for each. What is too much all the same is on disk, once.
  */
-const GATHERED_BUDGETS = 16;
+const OPTIMISM = 16;
 
 export class BundleSizing {
   readonly #budgetBytes: number;
   readonly #growth: number;
+  /** Of the next bundle that is measured. */
+  #optimism: number;
   #maxCount = FIRST_COUNT;
 
   /**
    * @param budgetBytes of state that a bundle should write at most
-   * @param gathers of a batch job: the second bundle is as large as the first one's writes allow
+   * @param gathers of a batch job: the second bundle is already as large as the first one's writes let hope
    */
   constructor(budgetBytes: number, gathers = false) {
-    this.#budgetBytes = gathers ? budgetBytes * GATHERED_BUDGETS : budgetBytes;
+    this.#budgetBytes = budgetBytes;
     this.#growth = gathers ? Infinity : GROWTH;
+    this.#optimism = gathers ? OPTIMISM : 1;
   }
 
   /** At most `count`, at least 1. */
@@ -38,7 +42,9 @@ export class BundleSizing {
 
   /** A bundle of so many elements or timers has committed. */
   committed(count: number, writtenBytes: number): void {
-    const fitting = writtenBytes === 0 ? Infinity : Math.floor((this.#budgetBytes * count) / writtenBytes);
+    const budgetBytes = this.#budgetBytes * this.#optimism;
+    const fitting = writtenBytes === 0 ? Infinity : Math.floor((budgetBytes * count) / writtenBytes);
+    if (count >= this.#maxCount) this.#optimism = 1;
     // What a small bundle has written tells little of a large one.
     const known = count < this.#maxCount ? this.#maxCount : count * this.#growth;
     this.#maxCount = Math.max(1, Math.min(known, fitting));
